@@ -1,0 +1,71 @@
+# Run `make` for the list of targets.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+PYTHON ?=
+ARGS ?=
+BIN := .venv/bin
+LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make lock"
+
+export PYTHON
+
+.PHONY: help
+help: ## Show this list
+	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.11]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s%s\n", $$1, $$2 }'
+
+.PHONY: install
+install: ## Install the locked requirements and Xinhuo into .venv
+	@tools/install.sh runtime
+
+.PHONY: install-dev
+install-dev:
+	@tools/install.sh dev
+
+.PHONY: run
+run: ## Run all services here, with sample data (ARGS="--once --json", "--help")
+	@tools/install.sh runtime
+	@exec $(BIN)/xinhuo up $(ARGS)
+
+.PHONY: test
+test: ## Run all tests with servers of their own (ARGS="--quick", "--stage unit", "-k hours")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tests.run $(ARGS)
+
+.PHONY: check
+check: ## Check format, style, types, import rules
+	@tools/install.sh dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: ## Format the code and put right what ruff can
+	@tools/install.sh dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: ## Measure throughput beside plain nameko (ARGS="--quick --json")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
+	@tools/install.sh dev
+	$(LOCK) $(ARGS) pyproject.toml requirements/build.in -o requirements/runtime.txt
+	$(LOCK) $(ARGS) --extra dev -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/dev.txt
+
+.PHONY: docs
+docs: ## Write the generated pages and files anew
+	@tools/install.sh dev
+	$(BIN)/python -m tools.generate
+
+.PHONY: clean
+clean: ## Remove the environments and caches (data folders stay)
+	rm -rf .venv .venv.lock .venv-3.13 .venv-3.13.lock .cache .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis .coverage build dist xinhuo.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
