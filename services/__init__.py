@@ -1,0 +1,1 @@
+"""The services of Xinhuo; each owns its data and none imports another."""

@@ -1,0 +1,1 @@
+"""Owns the stars that volunteers earn by the hours they gave."""
