@@ -1,0 +1,233 @@
+"""Runs all suites with servers of their own: `make test ARGS="..."`.
+
+Starts one RabbitMQ node and one PostgreSQL for the whole run and ends them whatever happens. Exit code 0 when
+everything passed, 1 when something failed, 3 when a server is neither given nor installable.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tests.support.servers import (
+    AMQP_URI,
+    DATABASE_URL,
+    RABBIT_NODE,
+    Debian15Postgres,
+    Servers,
+    ServersUnavailable,
+    WheelPostgres,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_TESTS_COLLECTED = 5
+
+
+@dataclass
+class Stage:
+    """One call of pytest: some suites, on one Python and one PostgreSQL."""
+
+    name: str
+    suites: tuple[str, ...]
+    servers: bool = False
+    parallel: bool = True
+    python: str = sys.executable
+    postgres: type[WheelPostgres] | type[Debian15Postgres] = WheelPostgres
+    quick: bool = True
+    not_here: str = ""
+    """Why the stage cannot run on this machine; empty when it can."""
+
+
+@dataclass
+class Outcome:
+    """What came of a stage."""
+
+    stage: Stage
+    code: int = 0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0
+
+
+def stages() -> Iterator[Stage]:
+    """Yield the stages in their order."""
+    yield Stage("unit", ("unit",))
+    yield Stage("contract", ("contract",))
+    yield Stage("integration", ("integration",), servers=True)
+    # The end-to-end suite starts whole systems: two at a time would only measure each other.
+    yield Stage("e2e", ("e2e",), servers=True, parallel=False)
+    yield Stage(
+        "postgres15",
+        ("integration", "e2e"),
+        servers=True,
+        parallel=False,
+        postgres=Debian15Postgres,
+        quick=False,
+        not_here="" if Debian15Postgres.installed() else "Debian's PostgreSQL 15 is not installed",
+    )
+    newer = python_3_13()
+    yield Stage(
+        "python3.13",
+        ("unit", "contract", "integration"),
+        servers=True,
+        python=newer or "",
+        quick=False,
+        not_here="" if newer else "Python 3.13 is not installed",
+    )
+
+
+def python_3_13() -> str | None:
+    """Return a Python 3.13 that runs, from the PATH or from pyenv's folder of versions."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = ["python3.13", *map(str, sorted(pyenv.glob("versions/3.13*/bin/python3.13")))]
+    for candidate in candidates:
+        # A version manager leaves names on the PATH that do not run.
+        if (
+            shutil.which(candidate)
+            and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0
+        ):
+            return candidate
+    return None
+
+
+def main() -> int:
+    """Run the wanted stages and print what came of them."""
+    options, for_pytest = arguments()
+    signal.signal(signal.SIGTERM, _terminated)
+    chosen = [stage for stage in stages() if _wanted(stage, options)]
+    servers = Servers()
+    outcomes: list[Outcome] = []
+    try:
+        for stage in chosen:
+            outcomes.append(run(stage, servers, options, for_pytest))
+    except ServersUnavailable as missing:
+        print(missing, file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    finally:
+        servers.stop()
+    return report(outcomes, options.seed)
+
+
+def arguments() -> tuple[argparse.Namespace, list[str]]:
+    """Read the command line; what is not ours goes to pytest."""
+    parser = argparse.ArgumentParser(prog="make test ARGS=...", description=__doc__)
+    names = [stage.name for stage in stages()]
+    parser.add_argument("--quick", action="store_true", help="this Python and the wheel's PostgreSQL only")
+    parser.add_argument("--stage", action="append", choices=names, help="only this stage; may be repeated")
+    parser.add_argument("-k", metavar="EXPRESSION", help="only tests whose names match, as in pytest")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31), help="of the random order")
+    return parser.parse_known_args()
+
+
+def _wanted(stage: Stage, options: argparse.Namespace) -> bool:
+    if options.stage:
+        return stage.name in options.stage
+    return stage.quick or not options.quick
+
+
+def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest: list[str]) -> Outcome:
+    """Run one stage and count its tests."""
+    outcome = Outcome(stage)
+    if stage.not_here:
+        print(f"\n=== {stage.name}: skipped, {stage.not_here} ===", flush=True)
+        return outcome
+    print(f"\n=== {stage.name}: {', '.join(stage.suites)} (seed {options.seed}) ===", flush=True)
+    started = time.monotonic()
+    python = stage.python if stage.python == sys.executable else _environment_for(stage.python)
+    with tempfile.TemporaryDirectory(prefix="xinhuo-report-") as folder:
+        results = Path(folder) / "results.xml"
+        command = [python, "-m", "pytest", "-q", f"--junitxml={results}", f"--randomly-seed={options.seed}"]
+        if stage.parallel:
+            command += ["-n", "2", "--dist", "loadfile"]
+        if options.k:
+            command += ["-k", options.k]
+        command += [
+            *for_pytest,
+            *(f"tests/{suite}" for suite in stage.suites if (ROOT / "tests" / suite).is_dir()),
+        ]
+        outcome.code = subprocess.run(
+            command, cwd=ROOT, env=environment(stage, servers), check=False
+        ).returncode
+        if results.exists():
+            count(results, outcome)
+    if outcome.code == NO_TESTS_COLLECTED and options.k:
+        outcome.code = 0
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _environment_for(python: str) -> str:
+    """Install the locked requirements for another Python and return that environment's interpreter."""
+    subprocess.run(["tools/install.sh", "dev", ".venv-3.13", python], cwd=ROOT, check=True)
+    return str(ROOT / ".venv-3.13" / "bin" / "python")
+
+
+def environment(stage: Stage, servers: Servers) -> dict[str, str]:
+    """Return the environment of a stage: this one's without settings of Xinhuo, and with the servers."""
+    settings = re.compile(r"(XINHUO_(?!TEST)|AMQP_URI$|(.*_)?DATABASE_URL$)")
+    inherited = {k: v for k, v in os.environ.items() if k.startswith("XINHUO_TEST_") or not settings.match(k)}
+    if not stage.servers:
+        return inherited
+    node = servers.rabbit(wait=False)
+    inherited[DATABASE_URL] = servers.postgres(stage.postgres)
+    if node is not None:
+        node.wait_until_ready()
+        inherited[RABBIT_NODE] = str(node.folder)
+    else:
+        inherited[AMQP_URI] = os.environ[AMQP_URI]
+    return inherited
+
+
+def count(results: Path, outcome: Outcome) -> None:
+    """Read pytest's own report."""
+    for suite in ElementTree.parse(results).getroot().iter("testsuite"):  # noqa: S314 - written by our pytest
+        tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        outcome.failed += failed
+        outcome.skipped += skipped
+        outcome.passed += tests - failed - skipped
+
+
+def report(outcomes: list[Outcome], seed: int) -> int:
+    """Print the table of stages and the closing line, and return the exit code."""
+    print(f"\n{'stage':<14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}   (seed {seed})")
+    for outcome in outcomes:
+        note = outcome.stage.not_here and f"   skipped: {outcome.stage.not_here}"
+        if outcome.code == NO_TESTS_COLLECTED:
+            note = "   FAILED: no tests found"
+        elif outcome.code:
+            note = f"   FAILED: exit code {outcome.code}"
+        print(
+            f"{outcome.stage.name:<14}{outcome.passed:>8}{outcome.failed:>8}{outcome.skipped:>9}"
+            f"{outcome.seconds:>9.1f}{note}"
+        )
+    bad = [outcome for outcome in outcomes if outcome.code]
+    # A stage that broke before its tests ran counts as one failure, so that the closing line tells the truth.
+    failed = sum(outcome.failed for outcome in outcomes) + sum(not outcome.failed for outcome in bad)
+    passed = sum(outcome.passed for outcome in outcomes)
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if bad else 0
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
