@@ -1,0 +1,197 @@
+"""Settings from the environment, all checked at start; ``docs/settings.md`` is generated from this table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+SERVICES = ("notices", "volunteers", "awards", "notify")
+
+
+class BadSettings(Exception):
+    """One or more settings cannot be used; the text lists all of them, in Chinese and English."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("设置有误 / bad settings:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        self.problems = problems
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"整数 {low}–{high} / a whole number from {low} to {high}"
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    parse.__doc__ = " | ".join(words)
+    return parse
+
+
+def _database_url(text: str) -> str:
+    """postgresql://user:password@host:port/database"""  # noqa: D400, D415  (shown as the form expected)
+    parts = urlsplit(text)
+    if parts.scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not parts.path.strip("/"):
+        raise ValueError
+    return "postgresql+psycopg" + text[len(parts.scheme) :]
+
+
+def _amqp_uri(text: str) -> str:
+    """amqp://user:password@host:port/vhost"""  # noqa: D400, D415
+    parts = urlsplit(text)
+    if parts.scheme not in {"amqp", "amqps", "pyamqp", "memory"} or (parts.scheme != "memory" and not parts.hostname):
+        raise ValueError
+    return text
+
+
+def _zone(text: str) -> str:
+    """Asia/Shanghai"""  # noqa: D400, D415
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError from error
+    return text
+
+
+def _path(text: str) -> Path:
+    """文件路径 / a path"""  # noqa: D400, D415
+    return Path(text).expanduser()
+
+
+def _host(text: str) -> str:
+    """127.0.0.1"""  # noqa: D400, D415
+    if not text or " " in text:
+        raise ValueError
+    return text
+
+
+def _setting(variable: str, default: Any, parse: Callable[[str], Any], zh: str, en: str, *, secret: bool = False) -> Any:
+    return field(
+        default=default,
+        metadata={"variable": variable, "parse": parse, "zh": zh, "en": en, "secret": secret},
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a process can be told from outside."""
+
+    amqp_uri: str | None = _setting(
+        "AMQP_URI", None, _amqp_uri,
+        "RabbitMQ 地址；不设则使用进程内消息", "RabbitMQ; without it the in-process broker is used", secret=True,
+    )  # fmt: skip
+    database_url: str | None = _setting(
+        "DATABASE_URL", None, _database_url,
+        "PostgreSQL（15 以上）；每个服务用自己的 schema；<服务名大写>_DATABASE_URL 优先；不设则用内置数据库",
+        "PostgreSQL 15 or later, one schema a service; <SERVICE>_DATABASE_URL comes first; without it the embedded one",
+        secret=True,
+    )  # fmt: skip
+    data: Path = _setting(
+        "XINHUO_DATA", Path("xinhuo-data"), _path,
+        "数据目录（内置数据库、密钥）", "data folder (embedded database, keys)",
+    )  # fmt: skip
+    key_file: Path | None = _setting(
+        "XINHUO_KEY_FILE", None, _path,
+        "主密钥文件；不设则用数据目录里的 master.key", "master key file; without it master.key in the data folder",
+    )  # fmt: skip
+    host: str = _setting("XINHUO_HOST", "127.0.0.1", _host, "监听地址", "address to listen on")
+    port_base: int = _setting(
+        "XINHUO_PORT_BASE", 8000, _number(1, 65000),
+        "端口起点：notices +1，volunteers +2，awards +3，notify +4",
+        "first port: notices +1, volunteers +2, awards +3, notify +4",
+    )  # fmt: skip
+    time_zone: str = _setting("XINHUO_TIME_ZONE", "Asia/Shanghai", _zone, "办公时区", "the office's time zone")
+    log_level: str = _setting(
+        "XINHUO_LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "日志级别", "log level"
+    )
+    db_pool: int = _setting(
+        "XINHUO_DB_POOL", 10, _number(2, 200), "每个进程的数据库连接上限", "database connections a process may use"
+    )
+    http_workers: int = _setting(
+        "XINHUO_HTTP_WORKERS", 64, _number(1, 1000), "同时处理的请求数", "requests handled at once"
+    )
+    body_limit: int = _setting(
+        "XINHUO_BODY_LIMIT", 1024 * 1024, _number(1024, 1 << 30),
+        "请求正文上限（字节）；导入另有上限", "largest request body in bytes; imports have their own",
+    )  # fmt: skip
+    request_seconds: int = _setting(
+        "XINHUO_REQUEST_SECONDS", 30, _number(1, 600),
+        "读取一个请求的时间上限（秒）", "seconds a client may take to send a request",
+    )  # fmt: skip
+    prefetch_max: int = _setting(
+        "XINHUO_PREFETCH_MAX", 256, _number(1, 5000), "预取消息的上限", "upper end of the prefetch ramp"
+    )
+    batch_max: int = _setting(
+        "XINHUO_BATCH_MAX", 500, _number(1, 5000), "一批事件的上限", "most events in one handling batch"
+    )
+    batch_window_ms: int = _setting(
+        "XINHUO_BATCH_WINDOW_MS", 5, _number(0, 1000),
+        "凑一批事件最多等多久（毫秒）", "how long a batch may wait to fill, in milliseconds",
+    )  # fmt: skip
+    confirm_seconds: int = _setting(
+        "XINHUO_CONFIRM_SECONDS", 5, _number(1, 60),
+        "等待消息确认的时间上限（秒）", "how long to wait for the broker's confirms, in seconds",
+    )  # fmt: skip
+    drain_seconds: int = _setting(
+        "XINHUO_DRAIN_SECONDS", 30, _number(1, 600),
+        "停止时处理完在途工作的时限（秒）", "how long a stop waits for work in flight, in seconds",
+    )  # fmt: skip
+    service_database_urls: Mapping[str, str] = field(default_factory=dict)
+
+    def database_url_of(self, service: str) -> str:
+        """Return the SQLAlchemy URL of a service's database; raises BadSettings when none is set."""
+        url = self.service_database_urls.get(service) or self.database_url
+        if url is None:
+            raise BadSettings(
+                [f"缺少 DATABASE_URL 或 {service.upper()}_DATABASE_URL / DATABASE_URL is needed to run {service}"]
+            )
+        return url
+
+    def port_of(self, service: str) -> int:
+        """Return the HTTP port of a service."""
+        return self.port_base + 1 + SERVICES.index(service)
+
+
+def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
+    """Read the settings of a process.
+
+    Raises BadSettings naming every setting that cannot be used and the form it must have;
+    values of secret settings are not repeated.
+    """
+    values: dict[str, Any] = {}
+    problems = []
+    for item in fields(Settings):
+        variable = item.metadata.get("variable")
+        text = environment.get(variable, "").strip() if variable else ""
+        if not text:
+            continue
+        try:
+            values[item.name] = item.metadata["parse"](text)
+        except ValueError:
+            shown = "…" if item.metadata["secret"] else repr(text)
+            expected = item.metadata["parse"].__doc__
+            problems.append(f"{variable}={shown}：应为 / must be: {expected}")
+    urls = {}
+    for service in SERVICES:
+        variable = f"{service.upper()}_DATABASE_URL"
+        if text := environment.get(variable, "").strip():
+            try:
+                urls[service] = _database_url(text)
+            except ValueError:
+                problems.append(f"{variable}=…：应为 / must be: {_database_url.__doc__}")
+    if problems:
+        raise BadSettings(problems)
+    values["service_database_urls"] = urls
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return Settings(**values)

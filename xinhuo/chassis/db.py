@@ -1,0 +1,143 @@
+"""One service's database: an engine, and transactions that carry their events with them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session as OrmSession
+
+from . import outbox
+from .errors import Unavailable
+
+#: SQLSTATEs after which the same transaction may simply be tried again.
+_TRY_AGAIN = {"40001", "40P01", "55P03"}
+#: SQLSTATEs that say the server is going, gone, not there yet, or full: no fault of the work at hand.
+_OUTAGE = {"57P01", "57P02", "57P03", "53100", "53200", "53300", "08000", "08003", "08006", "08001", "08004"}
+
+
+class DatabaseUnavailable(Unavailable):
+    """The service's database is away"""  # noqa: D400, D415  (the title in English)
+
+    code = "database.unavailable"
+    title = "数据库暂时不可用"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "数据库暂时连接不上，您的数据没有改动，请稍后重试。",
+            "The database cannot be reached at the moment; nothing was changed, try again shortly.",
+        )
+
+
+class Session(OrmSession):
+    """A session whose commit also writes the events recorded in it."""
+
+
+@event.listens_for(Session, "before_commit")
+def _write_recorded_events(session: OrmSession) -> None:
+    outbox.write_pending(session)
+
+
+@event.listens_for(Session, "after_rollback")
+def _forget_recorded_events(session: OrmSession) -> None:
+    outbox.forget_pending(session)
+
+
+class Database:
+    """The database of one service; tables live in the schema of the service's name.
+
+    Opens nothing before its first use and may be shared by all threads of a process.
+    """
+
+    def __init__(self, url: str, service: str, *, pool: int = 10, application: str = "") -> None:
+        self.service = service
+        self.url = url
+        self.engine = sa.create_engine(
+            url,
+            pool_size=pool,
+            max_overflow=0,
+            pool_timeout=10,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            connect_args={
+                "options": f"-csearch_path={service},public -ctimezone=UTC",
+                "application_name": application or f"xinhuo-{service}",
+                "connect_timeout": 5,
+                "keepalives_idle": 15,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15000,
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Run the block in one transaction: committed with its events at the end, or nothing at all.
+
+        Raises DatabaseUnavailable when the server cannot be reached or is going down.
+        """
+        session = Session(self.engine, expire_on_commit=False)
+        try:
+            try:
+                yield session
+                session.commit()
+            except BaseException:
+                session.rollback()
+                raise
+            finally:
+                session.close()
+        except (DBAPIError, PoolTimeout) as error:
+            if is_outage(error):
+                raise DatabaseUnavailable() from error
+            raise
+
+    def is_up(self) -> bool:
+        """Tell whether the server answers a trivial question now."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        except (DBAPIError, PoolTimeout):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether an error means that the database is away, not that the work is wrong."""
+    if isinstance(error, DatabaseUnavailable | PoolTimeout):
+        return True
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        code = sqlstate(error)
+        return code in _OUTAGE or (code is None and isinstance(error, OperationalError))
+    return False
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same transaction may succeed when simply run again (deadlock, serialization)."""
+    return isinstance(error, DBAPIError) and sqlstate(error) in _TRY_AGAIN
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Return PostgreSQL's five-character error code, if the server gave one."""
+    code: str | None = getattr(error.orig, "sqlstate", None)
+    return code
+
+
+def database_now(session: OrmSession) -> datetime:
+    """Return the database's clock, the one clock of the system, as an aware instant in UTC."""
+    now: datetime = session.scalar(sa.select(sa.func.clock_timestamp()))  # type: ignore[assignment]
+    return now
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+    """Return the rows of a result as plain dictionaries."""
+    return [dict(row) for row in result.mappings()]

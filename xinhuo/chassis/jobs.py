@@ -1,0 +1,58 @@
+"""Timed work: each due period of a job is leased by one process, in the transaction that does the work."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from . import logs, metrics
+from .db import Database
+
+log = logs.get("jobs")
+
+_OPEN_PERIOD = sa.text(
+    """
+    INSERT INTO jobs (name, period_start)
+    VALUES (:name, date_bin(CAST(:every AS interval), clock_timestamp(), TIMESTAMPTZ '2000-01-01'))
+    ON CONFLICT DO NOTHING
+    """
+)
+_LEASE = sa.text(
+    """
+    SELECT period_start FROM jobs WHERE name = :name AND finished_at IS NULL
+    ORDER BY period_start DESC LIMIT 1 FOR UPDATE SKIP LOCKED
+    """
+)
+_FINISH = sa.text(
+    "UPDATE jobs SET finished_at = clock_timestamp() WHERE name = :name AND period_start = :period"
+)
+_FORGET = sa.text(
+    """
+    DELETE FROM jobs WHERE (name, period_start) IN (
+        SELECT name, period_start FROM jobs WHERE name = :name AND period_start < :period FOR UPDATE SKIP LOCKED)
+    """
+)
+
+
+def run_if_due(db: Database, name: str, every: timedelta, work: Callable[[Session], object]) -> bool:
+    """Run a job when its current period is open and no other process has it; tell whether it ran.
+
+    Opening the period is a transaction of its own; the lease is the row lock of the one that works, so it
+    ends with the process that holds it. Raises what the work raises, after rolling back; the period stays
+    open and is tried again.
+    """
+    with db.transaction() as session:
+        session.execute(_OPEN_PERIOD, {"name": name, "every": every})
+    started = time.time()
+    with db.transaction() as session:
+        period = session.execute(_LEASE, {"name": name}).scalar_one_or_none()
+        if period is None:
+            return False
+        work(session)
+        session.execute(_FINISH, {"name": name, "period": period})
+        session.execute(_FORGET, {"name": name, "period": period})
+    metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(time.time())
+    log.debug("job_done", job=name, seconds=round(time.time() - started, 3))
+    return True

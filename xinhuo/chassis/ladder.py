@@ -1,0 +1,301 @@
+"""The one failure ladder, in SQL, for every broker: retry, split, park, dead letter; never silence.
+
+A failing batch is run again when the database says so (deadlock, serialization), else split until the
+bad event stands alone. That event is parked for 10 s, 1 min and 10 min, then it is a dead letter.
+An outage of the database is no attempt: it surfaces as DatabaseUnavailable and the caller waits.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.contracts import codec
+from xinhuo.contracts.codec import Envelope
+
+from . import inbox, logs, metrics, trace
+from .db import Database, DatabaseUnavailable, is_outage, is_transient
+from .errors import PermanentEventError, RetryEventLater
+from .ids import new_id
+
+PARK_FOR = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=10))
+TRANSIENT_TRIES = 3
+Handle = Callable[[Session, list[Envelope]], object]
+
+log = logs.get("ladder")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event as it came: its exact bytes and what they say."""
+
+    body: bytes
+    envelope: Envelope
+
+    @property
+    def offer(self) -> tuple[UUID, bytes]:
+        """The id and the hash under which the inbox knows this delivery."""
+        return self.envelope.id, inbox.body_hash(self.body)
+
+
+def take(db: Database, handler: str, handle: Handle, deliveries: Sequence[Delivery]) -> None:
+    """Give every delivery its effect once, or its place in parked_events or dead_letters.
+
+    After the return all of them may be acknowledged. Raises DatabaseUnavailable when the database is away;
+    the same call is then simply made again, since what had its effect already is known to the inbox.
+    """
+    waiting = [list(deliveries)]
+    while waiting:
+        batch = waiting.pop()
+        error = _attempt(db, handler, handle, batch)
+        if error is None:
+            continue
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            waiting += [batch[middle:], batch[:middle]]
+        else:
+            _park_or_bury(db, handler, batch[0], error)
+
+
+def _attempt(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> Exception | None:
+    for number in range(1, TRANSIENT_TRIES + 1):
+        try:
+            _run(db, handler, handle, batch)
+        except Exception as error:  # every failure is put on the ladder by the caller, none is dropped
+            if is_outage(error):
+                raise DatabaseUnavailable() from error
+            if is_transient(error) and number < TRANSIENT_TRIES:
+                metrics.EVENTS_CONSUMED.labels(db.service, handler, "retried").inc(len(batch))
+                continue
+            return error
+        return None
+    raise AssertionError("the last try returns or raises")
+
+
+def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> None:
+    started = time.perf_counter()
+    with trace.traced(batch[0].envelope.traceparent), db.transaction() as session:
+        claim = inbox.claim(session, handler, [delivery.offer for delivery in batch])
+        fresh: dict[UUID, Envelope] = {}
+        for delivery in batch:
+            if delivery.offer in claim.conflicting:
+                conflict = inbox.EventIdConflict("the id belongs to another body")
+                _insert_dead(session, handler, delivery, conflict.code, conflict.reason, None, 0)
+            elif delivery.envelope.id in claim.fresh:
+                fresh.setdefault(delivery.envelope.id, delivery.envelope)
+        if fresh:
+            handle(session, list(fresh.values()))
+    now = datetime.now(UTC)
+    for envelope in fresh.values():
+        metrics.EVENT_AGE.labels(db.service, handler).observe(max(0.0, (now - envelope.time).total_seconds()))
+    consumed = metrics.EVENTS_CONSUMED
+    consumed.labels(db.service, handler, "ok").inc(len(fresh))
+    if others := len(batch) - len(fresh) - len(claim.conflicting):
+        consumed.labels(db.service, handler, "duplicate").inc(others)
+    if claim.conflicting:
+        consumed.labels(db.service, handler, "dead_lettered").inc(len(claim.conflicting))
+        log.error("event_id_conflict", handler=handler, events=len(claim.conflicting))
+    metrics.HANDLING_SECONDS.labels(db.service, handler).observe(time.perf_counter() - started)
+
+
+def _park_or_bury(db: Database, handler: str, delivery: Delivery, error: Exception) -> None:
+    with db.transaction() as session:
+        if isinstance(error, PermanentEventError):
+            _bury(session, db.service, handler, delivery, error, attempts=1)
+            return
+        _park(session, db.service, handler, delivery, error)
+
+
+def _park(session: Session, service: str, handler: str, delivery: Delivery, error: Exception) -> None:
+    session.execute(
+        sa.text(
+            "INSERT INTO parked_events (event_id, handler, body, attempts, next_attempt_at, reason, error)"
+            " VALUES (:id, :handler, :body, 1, clock_timestamp() + :wait, :reason, :error)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {
+            "id": delivery.envelope.id,
+            "handler": handler,
+            "body": delivery.body,
+            "wait": _wait(error, 1),
+            "reason": _reason(error),
+            "error": _describe(error),
+        },
+    )
+    metrics.EVENTS_CONSUMED.labels(service, handler, "parked").inc()
+    log.warning(
+        "event_parked", handler=handler, event_id=str(delivery.envelope.id), reason=_reason(error), attempts=1
+    )
+
+
+def retry_parked(db: Database, handlers: Mapping[str, Handle], *, limit: int = 100) -> int:
+    """Try parked events that are due again, each in its own transaction; return how many were tried.
+
+    Raises DatabaseUnavailable when the database is away. Several processes may do this at once.
+    """
+    for tried in range(limit):
+        if not _retry_one(db, handlers):
+            return tried
+    return limit
+
+
+def _retry_one(db: Database, handlers: Mapping[str, Handle]) -> bool:
+    with db.transaction() as session:
+        row = session.execute(
+            sa.text(
+                "SELECT event_id, handler, body, attempts FROM parked_events"
+                " WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers)"
+                " ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+            ),
+            {"handlers": list(handlers)},
+        ).one_or_none()
+        if row is None:
+            return False
+        body = bytes(row.body)
+        delivery = Delivery(body, codec.decode(body))
+        try:
+            with trace.traced(delivery.envelope.traceparent), session.begin_nested():
+                claim = inbox.claim(session, row.handler, [delivery.offer])
+                if claim.conflicting:
+                    raise inbox.EventIdConflict("the id belongs to another body")
+                if claim.fresh:
+                    handlers[row.handler](session, [delivery.envelope])
+        except Exception as error:  # the next step of the ladder, below, is where it goes
+            if is_outage(error):
+                raise
+            _step(session, db.service, row.handler, row.attempts + 1, delivery, error)
+            return True
+        _unpark(session, row.handler, row.event_id)
+        metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "ok").inc()
+    return True
+
+
+def _step(
+    session: Session, service: str, handler: str, attempts: int, delivery: Delivery, error: Exception
+) -> None:
+    if isinstance(error, PermanentEventError) or attempts > len(PARK_FOR):
+        _unpark(session, handler, delivery.envelope.id)
+        _bury(session, service, handler, delivery, error, attempts=attempts)
+        return
+    session.execute(
+        sa.text(
+            "UPDATE parked_events SET attempts = :attempts, next_attempt_at = clock_timestamp() + :wait,"
+            " reason = :reason, error = :error WHERE handler = :handler AND event_id = :id"
+        ),
+        {
+            "attempts": attempts,
+            "wait": _wait(error, attempts),
+            "reason": _reason(error),
+            "error": _describe(error),
+            "handler": handler,
+            "id": delivery.envelope.id,
+        },
+    )
+    metrics.EVENTS_CONSUMED.labels(service, handler, "parked").inc()
+
+
+def _unpark(session: Session, handler: str, event_id: UUID) -> None:
+    session.execute(
+        sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = :id"),
+        {"handler": handler, "id": event_id},
+    )
+
+
+def _bury(
+    session: Session, service: str, handler: str, delivery: Delivery, error: Exception, *, attempts: int
+) -> None:
+    stack = "".join(traceback.format_tb(error.__traceback__))[-8000:]
+    _insert_dead(session, handler, delivery, _reason(error), _describe(error), stack, attempts)
+    metrics.EVENTS_CONSUMED.labels(service, handler, "dead_lettered").inc()
+    log.error(
+        "event_dead_lettered",
+        handler=handler,
+        event_id=str(delivery.envelope.id),
+        reason=_reason(error),
+        attempts=attempts,
+        remedy="see dead_letters; fix the cause, then retry the event",
+    )
+
+
+def _insert_dead(
+    session: Session,
+    handler: str,
+    delivery: Delivery,
+    reason: str,
+    error: str,
+    stack: str | None,
+    attempts: int,
+) -> None:
+    envelope = delivery.envelope
+    insert_dead_letter(
+        session, handler, delivery.body, reason, error,
+        event_id=envelope.id, event_type=envelope.type, stack=stack, attempts=attempts,
+    )  # fmt: skip
+
+
+def bury_message(db: Database, handler: str, body: bytes, reason: str, why: str) -> None:
+    """Keep a message that cannot be read, or that came back too often, in the dead-letter table."""
+    with db.transaction() as session:
+        insert_dead_letter(session, handler, body, reason, why)
+    metrics.EVENTS_CONSUMED.labels(db.service, handler, "dead_lettered").inc()
+    log.error(
+        "message_dead_lettered", handler=handler, reason=reason, size=len(body), sha256=inbox.body_hash(body).hex()
+    )
+
+
+def insert_dead_letter(
+    session: Session,
+    handler: str,
+    body: bytes,
+    reason: str,
+    error: str,
+    *,
+    event_id: UUID | None = None,
+    event_type: str | None = None,
+    stack: str | None = None,
+    attempts: int = 0,
+) -> None:
+    """Write one dead letter; the same body with the same reason waits once only."""
+    session.execute(
+        sa.text(
+            "INSERT INTO dead_letters (id, handler, event_id, type, reason, error, stack, body_hash, body, attempts)"
+            " VALUES (:id, :handler, :event_id, :type, :reason, :error, :stack, :hash, :body, :attempts)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {
+            "id": new_id(),
+            "handler": handler,
+            "event_id": event_id,
+            "type": event_type,
+            "reason": reason,
+            "error": error,
+            "stack": stack,
+            "hash": inbox.body_hash(body),
+            "body": body,
+            "attempts": attempts,
+        },
+    )
+
+
+def _wait(error: Exception, attempts: int) -> timedelta:
+    if isinstance(error, RetryEventLater) and error.delay_seconds is not None:
+        return timedelta(seconds=error.delay_seconds)
+    return PARK_FOR[attempts - 1]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PermanentEventError):
+        return error.code
+    return "event.too_early" if isinstance(error, RetryEventLater) else "handler.failed"
+
+
+def _describe(error: Exception) -> str:
+    """Name the error without its text: libraries put values, and so perhaps persons, into theirs."""
+    if isinstance(error, PermanentEventError | RetryEventLater):
+        return str(error)
+    return type(error).__qualname__

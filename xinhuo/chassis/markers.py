@@ -1,0 +1,105 @@
+"""Neutral marks on a service's methods; an adapter decides how the marked methods are run.
+
+``@http`` marks an answer to a request, ``@subscribe`` the handling of a batch of events, ``@job`` work that
+is due again and again. Marking changes nothing about the method: it can be called in a test as it stands.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from xinhuo.contracts.base import Event
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__xinhuo_mark__"
+
+
+@dataclass(frozen=True)
+class Http:
+    """A route: what it accepts and returns, and its limits."""
+
+    method: str
+    path: str
+    accepts: Any = None
+    query: Any = None
+    returns: Any = None
+    status: int = 200
+    body_limit: int | None = None
+    media_type: str | None = None
+    coalesce: bool = False
+    errors: tuple[type, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Events that a method wants, in batches of at most ``batch`` (the process's setting when None)."""
+
+    events: tuple[type[Event], ...]
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work due once in every period of the length ``every``, on one process only."""
+
+    every: timedelta
+
+
+def http(
+    method: str,
+    path: str,
+    *,
+    accepts: Any = None,
+    query: Any = None,
+    returns: Any = None,
+    status: int = 200,
+    body_limit: int | None = None,
+    media_type: str | None = None,
+    coalesce: bool = False,
+    errors: tuple[type, ...] = (),
+) -> Callable[[F], F]:
+    """Mark a method as the answer to ``method path``.
+
+    The method is called as ``method(self, session, [body], [query], **path_arguments)`` inside one
+    transaction; it gets ``body`` when ``accepts`` is a marshmallow schema or ``media_type`` names raw bytes,
+    ``query`` when ``query`` is a schema. What it returns is dumped with the schema ``returns``, unless it is
+    an ``Answer``. ``{name}`` in the path is an argument; ``{name:uuid}`` a UUID. With ``coalesce`` the method
+    takes a list of bodies from requests that arrived together and returns, for each, a value or an exception.
+    ``errors`` lists the rule errors the route can answer with, for the documentation.
+    """
+    return _mark(
+        Http(method, path, accepts, query, returns, status, body_limit, media_type, coalesce, errors)
+    )
+
+
+def subscribe(*events: type[Event], batch: int | None = None) -> Callable[[F], F]:
+    """Mark a method as handler: ``method(self, session, envelopes)``, each event once, one transaction a batch.
+
+    The name of the method names its queue and its inbox rows: it is permanent.
+    """
+    return _mark(Subscription(events, batch))
+
+
+def job(*, every: timedelta) -> Callable[[F], F]:
+    """Mark a method as timed work: ``method(self, session)`` runs once in each period, in one transaction."""
+    return _mark(Job(every))
+
+
+def _mark(mark: Any) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        setattr(function, _MARK, mark)
+        return function
+
+    return apply
+
+
+def marked(service_class: type, kind: type[Any]) -> dict[str, Any]:
+    """Return the marks of one kind on a service class, by method name, in the order of definition."""
+    found = {}
+    for base in reversed(service_class.__mro__):
+        for name, value in vars(base).items():
+            mark = getattr(value, _MARK, None)
+            if isinstance(mark, kind):
+                found[name] = mark
+    return found

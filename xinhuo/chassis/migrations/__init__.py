@@ -1,0 +1,60 @@
+"""Migrations: each service's own versions, run by Alembic inside the service's schema."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from ..db import Database
+
+_LOCK = 7_041_963
+
+
+def upgrade(db: Database, versions: Path) -> tuple[str | None, str]:
+    """Bring a service's schema to the newest version; return the revisions before and after.
+
+    Creates the schema when it is missing. Several processes may call it at once: one works, the others wait.
+    """
+    with db.engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public"))
+        connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS "{db.service}"'))
+        before = _current(connection, db.service)
+        after = head(versions)
+        if before != after:
+            config = _config(versions)
+            config.attributes["connection"] = connection
+            config.attributes["schema"] = db.service
+            command.upgrade(config, "head")
+        return before, after
+
+
+def current(db: Database) -> str | None:
+    """Return the revision a service's schema is at, or None when it has none yet."""
+    with db.engine.connect() as connection:
+        return _current(connection, db.service)
+
+
+def head(versions: Path) -> str:
+    """Return the newest revision in a folder of versions."""
+    revision = ScriptDirectory.from_config(_config(versions)).get_current_head()
+    if revision is None:
+        raise FileNotFoundError(f"no migrations in {versions}")
+    return revision
+
+
+def _current(connection: sa.Connection, schema: str) -> str | None:
+    if not connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": f'"{schema}".alembic_version'}):
+        return None
+    revision: str | None = connection.scalar(sa.text(f'SELECT version_num FROM "{schema}".alembic_version'))
+    return revision
+
+
+def _config(versions: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(versions).replace("%", "%%"))
+    return config

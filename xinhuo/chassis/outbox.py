@@ -1,0 +1,72 @@
+"""The outbox: an event is written in the transaction that makes it true."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.contracts import codec
+from xinhuo.contracts.base import Event
+
+from . import metrics, trace
+from .ids import new_id
+
+_PENDING = "xinhuo_recorded_events"
+
+_INSERT = sa.text(
+    """
+    INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, public)
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]), CAST(:topics AS text[]),
+        CAST(:payloads AS bytea[]), CAST(:publics AS boolean[]))
+    """
+)
+_WAKE = sa.text("SELECT pg_notify('xinhuo_outbox', current_schema())")
+
+
+def record(session: Session, event: Event, *, caused_by: codec.Envelope | None = None) -> UUID:
+    """Note that something became true; the event goes out only, and certainly, when the session commits.
+
+    Returns the event's id (UUIDv7). Raises Undecodable when the event is larger than 64 KiB.
+    """
+    envelope = codec.Envelope(
+        id=new_id(),
+        time=datetime.now(UTC),
+        data=event,
+        source=codec.source_of(event.publisher),
+        subject=event.subject,
+        traceparent=trace.child_of(caused_by.traceparent if caused_by else trace.current()),
+        correlationid=(caused_by.correlationid or str(caused_by.id)) if caused_by else None,
+        causationid=str(caused_by.id) if caused_by else None,
+    )
+    session.info.setdefault(_PENDING, []).append((envelope, codec.encode(envelope)))
+    if session.in_nested_transaction():
+        write_pending(session)
+    return envelope.id
+
+
+def write_pending(session: Session) -> None:
+    """Write what was recorded so far with one statement and wake the relay at commit."""
+    pending: list[tuple[codec.Envelope, bytes]] = session.info.pop(_PENDING, [])
+    if not pending:
+        return
+    session.execute(
+        _INSERT,
+        {
+            "ids": [envelope.id for envelope, _ in pending],
+            "kinds": [envelope.data.publisher for envelope, _ in pending],
+            "subjects": [envelope.subject or "" for envelope, _ in pending],
+            "topics": [envelope.type for envelope, _ in pending],
+            "payloads": [payload for _, payload in pending],
+            "publics": [envelope.data.public for envelope, _ in pending],
+        },
+    )
+    session.execute(_WAKE)
+    for envelope, _ in pending:
+        metrics.EVENTS_RECORDED.labels(envelope.type).inc()
+
+
+def forget_pending(session: Session) -> None:
+    """Drop what was recorded in a transaction that was rolled back."""
+    session.info.pop(_PENDING, None)

@@ -1,0 +1,135 @@
+"""The tables that every service has beside its own: outbox, inbox, parked events, dead letters, keys, jobs.
+
+``create_first`` is called by each service's first migration; later changes get functions of their own,
+called by later migrations, so that a released migration never changes its meaning.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+_FIRST = """
+CREATE TABLE outbox (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload bytea NOT NULL,
+    public boolean NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    published_at timestamptz,
+    position bigint UNIQUE,
+    public_published_at timestamptz
+);
+CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL;
+CREATE INDEX outbox_public_unpublished ON outbox (seq) WHERE public AND public_published_at IS NULL;
+CREATE INDEX outbox_by_type ON outbox (type, seq);
+
+CREATE TABLE inbox (
+    event_id uuid NOT NULL,
+    handler text NOT NULL,
+    body_hash bytea NOT NULL,
+    handled_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (event_id, handler)
+) PARTITION BY RANGE (event_id);
+CREATE TABLE inbox_rest PARTITION OF inbox DEFAULT;
+
+CREATE TABLE parked_events (
+    event_id uuid NOT NULL,
+    handler text NOT NULL,
+    body bytea NOT NULL,
+    attempts integer NOT NULL,
+    next_attempt_at timestamptz NOT NULL,
+    reason text NOT NULL,
+    error text NOT NULL,
+    first_failed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (event_id, handler)
+);
+CREATE INDEX parked_events_due ON parked_events (next_attempt_at);
+
+CREATE TABLE dead_letters (
+    id uuid PRIMARY KEY,
+    handler text NOT NULL,
+    event_id uuid,
+    type text,
+    reason text NOT NULL,
+    error text NOT NULL,
+    stack text,
+    body_hash bytea NOT NULL,
+    body bytea NOT NULL,
+    state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'retried', 'dropped')),
+    attempts integer NOT NULL DEFAULT 0,
+    died_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX dead_letters_once ON dead_letters (handler, body_hash, reason) WHERE state = 'waiting';
+CREATE INDEX dead_letters_waiting ON dead_letters (reason, handler) WHERE state = 'waiting';
+CREATE INDEX dead_letters_by_event ON dead_letters (event_id);
+
+CREATE TABLE idempotency_keys (
+    key text NOT NULL,
+    route text NOT NULL,
+    request_hash bytea NOT NULL,
+    status integer NOT NULL,
+    answer text NOT NULL,
+    headers jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (key, route)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE jobs (
+    name text NOT NULL,
+    period_start timestamptz NOT NULL,
+    started_at timestamptz,
+    finished_at timestamptz,
+    PRIMARY KEY (name, period_start)
+);
+"""
+
+
+def create_first(connection: sa.Connection) -> None:
+    """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
+    for statement in _FIRST.split(";\n"):
+        if statement.strip():
+            connection.execute(sa.text(statement))
+    ensure_inbox_partitions(connection, datetime.now(UTC).date())
+
+
+def drop_first(connection: sa.Connection) -> None:
+    """Remove what ``create_first`` made."""
+    names = "jobs, idempotency_keys, dead_letters, parked_events, inbox, outbox"
+    connection.execute(sa.text(f"DROP TABLE {names}"))
+
+
+def ensure_inbox_partitions(connection: Any, today: date, *, months_ahead: int = 12) -> list[str]:
+    """Create the missing monthly partitions of the inbox up to ``months_ahead``; return their names.
+
+    The range of a month is the range of UUIDv7 made in it. Ids outside every month go to ``inbox_rest``.
+    """
+    existing = set(
+        connection.execute(
+            sa.text("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'inbox'::regclass")
+        ).scalars()
+    )
+    made = []
+    start = today.replace(day=1)
+    for _ in range(months_ahead + 1):
+        following = (start + timedelta(days=32)).replace(day=1)
+        name = f"inbox_{start:%Y_%m}"
+        if name not in existing:
+            low, high = first_id_of(start), first_id_of(following)
+            connection.execute(
+                sa.text(f"CREATE TABLE {name} PARTITION OF inbox FOR VALUES FROM ('{low}') TO ('{high}')")
+            )
+            made.append(name)
+        start = following
+    return made
+
+
+def first_id_of(day: date) -> UUID:
+    """Return the smallest UUIDv7 that can be made on a day (UTC)."""
+    milliseconds = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    return UUID(int=milliseconds << 80)

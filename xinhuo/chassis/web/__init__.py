@@ -1,0 +1,1 @@
+"""HTTP: one WSGI application a service, the same under every adapter."""

@@ -1,0 +1,322 @@
+"""One service's WSGI application: limits, schemas, one transaction, problem+json; the same under every adapter."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+import msgspec
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
+from werkzeug.wrappers import Request, Response
+
+from .. import logs, metrics, trace
+from ..errors import InvalidInput, RuleError
+from ..markers import Http, marked
+from ..service import Service
+from . import body, idempotency, pages, schema
+from . import errors as http_errors
+from .coalesce import Coalescer
+
+PROBLEM = "application/problem+json"
+log = logs.get("http")
+
+
+@dataclass
+class Answer:
+    """What a method returns when a plain value is not enough: another status, headers, or raw bytes."""
+
+    value: Any = None
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A marked method with its compiled schemas."""
+
+    name: str
+    mark: Http
+    accepts: ma.Schema | None
+    query: ma.Schema | None
+    returns: ma.Schema | None
+
+    @property
+    def metric(self) -> str:
+        """The route's pattern, which is safe as a metric's label."""
+        return self.mark.path
+
+
+class _CodeConverter(BaseConverter):
+    regex = r"[A-Za-z0-9_-]{1,64}"
+
+
+class HttpApp:
+    """Answers HTTP for one service; ``invoke(name, work)`` lets an adapter choose where the work runs."""
+
+    def __init__(
+        self, service: Service, *, invoke: Callable[[str, Callable[[], Response]], Response] | None = None
+    ) -> None:
+        self.service = service
+        self.routes = routes_of(type(service))
+        self._invoke = invoke or (lambda _name, work: work())
+        self._extra: dict[str, Callable[[Request], Response]] = {}
+        self._map = Map(
+            [Rule(_rule(route.mark.path), methods=[route.mark.method], endpoint=route) for route in self.routes],
+            converters={"code": _CodeConverter},
+            strict_slashes=False,
+            redirect_defaults=False,
+            merge_slashes=False,
+        )
+        self._coalescers = {
+            route.name: Coalescer(self._coalesced(route)) for route in self.routes if route.mark.coalesce
+        }
+
+    def mount(self, path: str, respond: Callable[[Request], Response]) -> None:
+        """Serve a path beside the service's own routes (health, metrics, documentation)."""
+        self._map.add(Rule(path, methods=["GET"], endpoint=respond))
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request (WSGI)."""
+        request = Request(environ)
+        started = time.perf_counter()
+        with trace.traced(request.headers.get("traceparent")):
+            response, label = self._respond(request)
+            response.headers["Xinhuo-Trace-Id"] = trace.trace_id() or ""
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers.setdefault("Cache-Control", "no-store")
+        service = self.service.name
+        method = request.method if request.method in _METHODS else "OTHER"
+        metrics.HTTP_REQUESTS.labels(service, label, method, str(response.status_code)).inc()
+        metrics.HTTP_SECONDS.labels(service, label, method).observe(time.perf_counter() - started)
+        return response(environ, start_response)
+
+    def _respond(self, request: Request) -> tuple[Response, str]:
+        label = "unmatched"
+        try:
+            endpoint, arguments = self._match(request)
+            if not isinstance(endpoint, Route):
+                return endpoint(request, **arguments), "system"
+            label = endpoint.metric
+            work = self._prepare(endpoint, request, arguments)
+            return self._invoke(endpoint.name, lambda: self._guard(work)), label
+        except RuleError as error:
+            return problem(error), label
+        except Exception as error:  # the boundary: answered as 500 and logged with its trace
+            return _unexpected(error), label
+
+    def _guard(self, work: Callable[[], Response]) -> Response:
+        try:
+            return work()
+        except RuleError as error:
+            return problem(error)
+        except Exception as error:  # the boundary, on the adapter's side
+            return _unexpected(error)
+
+    def _match(self, request: Request) -> tuple[Any, dict[str, Any]]:
+        adapter = self._map.bind_to_environ(request.environ)
+        try:
+            return adapter.match()
+        except MethodNotAllowed as error:
+            allowed = sorted(set(error.valid_methods or ()) - {"HEAD"} | {"OPTIONS"})
+            raise http_errors.MethodNotAllowed(
+                f"此地址只支持 {'、'.join(allowed)}。",
+                f"This address takes {', '.join(allowed)} only.",
+                extra={"allow": allowed},
+            ) from None
+        except (NotFound, RequestRedirect, HTTPException):
+            raise http_errors.RouteNotFound(
+                "没有这个地址，接口说明见 /docs。", "There is nothing at this address; see /docs."
+            ) from None
+
+    def _prepare(self, route: Route, request: Request, arguments: dict[str, Any]) -> Callable[[], Response]:
+        mark = route.mark
+        inputs: dict[str, Any] = dict(arguments)
+        key = request.headers.get("Idempotency-Key") if mark.method == "POST" else None
+        if key is not None:
+            idempotency.check_key(key)
+        if route.query is not None:
+            inputs["query"] = self._load_query(route.query, request)
+        elif request.args:
+            self._load_query(_NO_QUERY, request)
+        data = b""
+        if route.accepts is not None or mark.media_type:
+            data = body.read(request, mark.body_limit or self.service.runtime.settings.body_limit)
+            body.require_type(request, mark.media_type or "application/json")
+            if route.accepts is not None:
+                inputs["body"] = self._load_body(route.accepts, data)
+            else:
+                inputs["body"] = data
+        if mark.method in {"PATCH", "PUT"}:
+            inputs["if_match"] = _if_match(request)
+        if key is None and mark.coalesce:
+            return lambda: self._response(route, self._coalescers[route.name].submit(inputs["body"]), request)
+        return lambda: self._transact(route, request, inputs, key, data)
+
+    def _transact(
+        self, route: Route, request: Request, inputs: dict[str, Any], key: str | None, data: bytes
+    ) -> Response:
+        runtime = self.service.runtime
+        with runtime.db.transaction() as session:
+            if key is None:
+                return self._response(route, self._call(route, session, inputs), request)
+            hashed = idempotency.request_hash(request.method, request.full_path, data)
+            name = f"{request.method} {route.mark.path}"
+            if stored := idempotency.begin(session, runtime.keys, key, name, hashed):
+                headers = {**stored.headers, "Idempotency-Replayed": "true"}
+                return Response(stored.body, stored.status, headers)
+            response = self._response(route, self._call(route, session, inputs), request)
+            kept = {
+                header: response.headers[header] for header in _KEPT_HEADERS if header in response.headers
+            }
+            answer = idempotency.StoredAnswer(response.status_code, response.get_data(), kept)
+            idempotency.keep(session, runtime.keys, key, name, hashed, answer)
+            return response
+
+    def _call(self, route: Route, session: Any, inputs: dict[str, Any]) -> Any:
+        method = getattr(self.service, route.name)
+        if not route.mark.coalesce:
+            return method(session, **inputs)
+        result = method(session, [inputs["body"]])[0]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _coalesced(self, route: Route) -> Callable[[list[Any]], list[Any]]:
+        def work(bodies: list[Any]) -> list[Any]:
+            with self.service.runtime.db.transaction() as session:
+                results: list[Any] = getattr(self.service, route.name)(session, bodies)
+                return results
+
+        return work
+
+    def _response(self, route: Route, value: Any, request: Request) -> Response:
+        answer = value if isinstance(value, Answer) else Answer(value)
+        status = answer.status or route.mark.status
+        if answer.raw is not None:
+            return Response(answer.raw, status, answer.headers, content_type=answer.content_type)
+        headers = dict(answer.headers)
+        content = answer.value
+        if isinstance(content, pages.Listed):
+            dumped: Any = route.returns.dump(content.items, many=True) if route.returns else content.items
+            if content.after is not None:
+                headers["Link"] = pages.next_link(request.path, request.args.to_dict(), content.after)
+            content = {"items": dumped, "after": content.after, **content.totals}
+        elif content is not None and route.returns is not None:
+            content = route.returns.dump(content)
+        if content is None:
+            return Response(b"", 204 if status == 200 else status, headers)
+        return Response(encode(content), status, headers, content_type="application/json; charset=utf-8")
+
+    @staticmethod
+    def _load_body(accepts: ma.Schema, data: bytes) -> Any:
+        try:
+            return accepts.load(body.parse_object(data))
+        except ma.ValidationError as error:
+            raise InvalidInput(schema.problems(error, accepts)) from None
+
+    @staticmethod
+    def _load_query(query: ma.Schema, request: Request) -> Any:
+        given: dict[str, Any] = {}
+        for name, values in request.args.lists():
+            is_list = isinstance(query.fields.get(name), schema.ListOf)
+            given[name] = values if is_list or len(values) > 1 else values[0]
+        try:
+            return query.load(given)
+        except ma.ValidationError as error:
+            raise http_errors.QueryInvalid(schema.problems(error, query)) from None
+
+
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+_KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Content-Disposition", "Retry-After")
+_NO_QUERY = schema.Schema()
+
+
+def routes_of(service_class: type) -> list[Route]:
+    """Return the routes of a service class, their schemas instantiated once."""
+    return [
+        Route(name, mark, _instance(mark.accepts), _instance(mark.query), _instance(mark.returns))
+        for name, mark in marked(service_class, Http).items()
+    ]
+
+
+def _instance(given: Any) -> ma.Schema | None:
+    return given() if isinstance(given, type) else given
+
+
+def _rule(path: str) -> str:
+    """Turn ``/v1/units/{code}`` and ``{id:uuid}`` into werkzeug's form."""
+    out = path.replace(":uuid}", "}#uuid")
+    parts = out.split("{")
+    rule = parts[0]
+    for part in parts[1:]:
+        name, _, rest = part.partition("}")
+        kind = "code"
+        if rest.startswith("#uuid"):
+            kind, rest = "uuid", rest[len("#uuid") :]
+        rule += f"<{kind}:{name}>{rest}"
+    return rule
+
+
+def _if_match(request: Request) -> str:
+    value = request.headers.get("If-Match")
+    if not value:
+        raise http_errors.PreconditionRequired(
+            "请带上 If-Match（先读取该对象，用返回的 ETag），以免覆盖他人的修改。",
+            "Send If-Match with the ETag you read, so that nobody's change is overwritten.",
+        )
+    return value.strip().removeprefix("W/").strip('"')
+
+
+def encode(content: Any) -> bytes:
+    """Write JSON (UTF-8, not ASCII-escaped)."""
+    return msgspec.json.encode(content, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def problem(error: RuleError) -> Response:
+    """Return an error as RFC 9457 problem+json, in Chinese and English."""
+    info: dict[str, Any] = {
+        "type": f"urn:xinhuo:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.zh,
+        "detail_en": error.en,
+        "trace_id": trace.trace_id(),
+    }
+    if error.clause:
+        info["clause"] = error.clause
+    if error.problems:
+        info["errors"] = [
+            {"pointer": item.pointer, "code": item.code, "detail": item.zh, "detail_en": item.en}
+            for item in error.problems
+        ]
+    info |= {name: value for name, value in error.extra.items() if name not in info}
+    response = Response(encode(info), error.status, content_type=PROBLEM)
+    if error.status == 405:
+        response.headers["Allow"] = ", ".join(error.extra.get("allow", []))  # type: ignore[arg-type]
+    if error.status == 503:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("request_failed", **logs.describe(error))
+    hint = trace.trace_id()
+    return problem(
+        http_errors.InternalError(
+            f"系统内部错误，您的数据没有改动；请把追踪号 {hint} 告诉运维人员。",
+            f"Something went wrong on our side and nothing was changed; tell the operators the trace id {hint}.",
+        )
+    )
+

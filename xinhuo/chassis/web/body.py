@@ -1,0 +1,133 @@
+"""Reading a request's body: limits first, then strict JSON."""
+
+import json
+from typing import Any
+
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wrappers import Request
+
+from .errors import (
+    BodyDuplicateKey,
+    BodyEmpty,
+    BodyIncomplete,
+    BodyLengthAmbiguous,
+    BodyNotJson,
+    BodyNotObject,
+    BodyNotUtf8,
+    BodyTooDeep,
+    BodyTooLarge,
+    WrongMediaType,
+)
+
+MAX_DEPTH = 20
+
+
+def read(request: Request, limit: int) -> bytes:
+    """Return the body's bytes; one that announces or turns out to hold more than ``limit`` is refused.
+
+    Raises BodyTooLarge, BodyLengthAmbiguous or BodyIncomplete.
+    """
+    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    if chunked and "Content-Length" in request.headers:
+        raise BodyLengthAmbiguous(
+            "请求同时带有 Content-Length 与 Transfer-Encoding，请只用其一。",
+            "The request has both Content-Length and Transfer-Encoding; send one of them.",
+        )
+    announced = request.content_length
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    stream = request.environ["wsgi.input"] if chunked else request.stream
+    try:
+        data: bytes = stream.read(limit + 1) if chunked else stream.read()
+    except (ClientDisconnected, OSError, ValueError):
+        raise BodyIncomplete(
+            "请求正文没有按时完整到达，请重新发送。", "The body did not arrive whole and in time; send it again."
+        ) from None
+    if len(data) > limit:
+        raise _too_large(limit)
+    if announced is not None and len(data) < announced:
+        raise BodyIncomplete("请求正文不完整，请重新发送。", "The body is shorter than announced; send it again.")
+    return data
+
+
+def require_type(request: Request, wanted: str) -> None:
+    """Raise WrongMediaType unless the body is declared to be of the wanted media type."""
+    given = request.mimetype
+    if given != wanted and not (wanted == "application/json" and given.endswith("+json")):
+        raise WrongMediaType(
+            f"请求正文应为 {wanted}，请设置 Content-Type。", f"The body must be {wanted}; set Content-Type."
+        )
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Read a JSON object strictly.
+
+    A byte order mark is accepted. Raises the Body… errors: empty, not UTF-8, broken (with line and column),
+    NaN or Infinity, a key twice, nested deeper than 20, or not an object.
+    """
+    if not data.strip():
+        raise BodyEmpty("请求正文为空，请提交 JSON 对象。", "The body is empty; send a JSON object.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BodyNotUtf8(
+            f"请求正文不是 UTF-8 编码（第 {error.start + 1} 字节起），请转换编码后重发（GBK 请先转为 UTF-8）。",
+            f"The body is not UTF-8 from byte {error.start + 1} on; convert it (from GBK?) and send it again.",
+        ) from None
+    try:
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise BodyNotJson(
+            f"JSON 第 {error.lineno} 行第 {error.colno} 列有误，请检查。",
+            f"The JSON is broken at line {error.lineno}, column {error.colno}.",
+            extra={"line": error.lineno, "column": error.colno},
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:  # an integer of more than 4,300 digits
+        raise BodyNotJson("JSON 中的数字过长。", "A number in the JSON is too long.") from None
+    if not isinstance(value, dict):
+        raise BodyNotObject("请求正文应为 JSON 对象（{…}）。", "The body must be a JSON object ({…}).")
+    _check_depth(value)
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise BodyDuplicateKey(
+            f"键“{twice[:50]}”重复出现，请只保留一个。", f"The key '{twice[:50]}' stands twice; keep one."
+        )
+    return found
+
+
+def _refuse_constant(word: str) -> None:
+    raise BodyNotJson(f"JSON 不允许 {word}。", f"JSON does not allow {word}.")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> BodyTooDeep:
+    return BodyTooDeep(f"JSON 嵌套超过 {MAX_DEPTH} 层。", f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"请求正文超过上限 {limit} 字节，请分批提交。",
+        f"The body is larger than {limit} bytes; send it in parts.",
+        extra={"limit": limit},
+    )

@@ -1,0 +1,65 @@
+"""Requests that arrive together share one transaction: the first one leads, the others ride along."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class _Rider:
+    __slots__ = ("done", "item", "leads", "result", "wake")
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        self.wake = threading.Event()
+        self.leads = False
+        self.done = False
+        self.result: Any = None
+
+
+class Coalescer:
+    """Runs ``work(list of items) -> list of results`` for items submitted at the same time by many threads.
+
+    While one batch is being worked on, further items wait and form the next batch; nothing waits for a timer.
+    A result that is an exception is raised to its submitter; an error of the whole batch is raised to all.
+    """
+
+    def __init__(self, work: Callable[[list[Any]], list[Any]], *, largest: int = 200) -> None:
+        self._work = work
+        self._largest = largest
+        self._lock = threading.Lock()
+        self._waiting: deque[_Rider] = deque()
+        self._busy = False
+
+    def submit(self, item: Any) -> Any:
+        """Hand in one item and return its result when its batch is done."""
+        rider = _Rider(item)
+        with self._lock:
+            self._waiting.append(rider)
+            if not self._busy:
+                self._busy = rider.leads = True
+        if not rider.leads:
+            rider.wake.wait()
+        if rider.leads:
+            self._lead()
+        if isinstance(rider.result, BaseException):
+            raise rider.result
+        return rider.result
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+        try:
+            results = self._work([rider.item for rider in batch])
+        except BaseException as error:  # handed to every rider, and raised again by each submit
+            results = [error] * len(batch)
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting[0].leads = True
+                    self._waiting[0].wake.set()
+                else:
+                    self._busy = False
+        for rider, result in zip(batch, results, strict=True):
+            rider.result = result
+            rider.wake.set()

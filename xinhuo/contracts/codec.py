@@ -1,0 +1,210 @@
+"""CloudEvents 1.0, structured JSON: how an event is written on the wire and strictly read back."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from .base import Event, internal_fields, load_all
+
+CONTENT_TYPE = "application/cloudevents+json"
+BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
+MAX_EVENT_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+MAX_BATCH_EVENTS = 100
+
+
+class Undecodable(Exception):
+    """The bytes are no event that we know; ``code`` is stable and goes to the dead-letter table.
+
+    The text never repeats the body, which may hold anything.
+    """
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(f"{code}: {why}")
+        self.code = code
+        self.why = why
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """One event with what CloudEvents says around it; ``time`` is when the fact became true (UTC)."""
+
+    id: UUID
+    time: datetime
+    data: Event
+    source: str
+    subject: str | None = None
+    traceparent: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The full type of the event, for example ``volunteers.hours_logged.v1``."""
+        return self.data.topic
+
+
+class _Wire(msgspec.Struct, kw_only=True, omit_defaults=True):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: datetime | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
+    subject: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    traceparent: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+
+
+_wire_decoder = msgspec.json.Decoder(_Wire)
+_encoder = msgspec.json.Encoder()
+
+
+def source_of(publisher: str) -> str:
+    """Return the CloudEvents source of a service, for example ``/xinhuo/volunteers``."""
+    return f"/xinhuo/{publisher}"
+
+
+def schema_uri(topic: str) -> str:
+    """Return the name of the JSON Schema of an event type."""
+    return f"urn:xinhuo:schema:{topic}"
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Write an envelope with all its fields, for our own services; at most 64 KiB.
+
+    Raises Undecodable (``event.too_large``) when the event would not be accepted by a reader.
+    """
+    return _write(envelope, envelope.subject, _encoder.encode(envelope.data))
+
+
+def encode_public(envelope: Envelope) -> bytes:
+    """Write the public form of an envelope: internal fields, and a subject taken from one, left out.
+
+    Raises ValueError for an event that its contract does not make public.
+    """
+    event_class = type(envelope.data)
+    if not event_class.public:
+        raise ValueError(f"{event_class.topic} is not public")
+    hidden = internal_fields(event_class)
+    fields: dict[str, Any] = msgspec.to_builtins(envelope.data)
+    data = _encoder.encode({name: value for name, value in fields.items() if name not in hidden})
+    subject = None if event_class.subject_field in hidden else envelope.subject
+    return _write(envelope, subject, data)
+
+
+def _write(envelope: Envelope, subject: str | None, data: bytes) -> bytes:
+    topic = envelope.data.topic
+    body = _encoder.encode(
+        _Wire(
+            specversion="1.0",
+            id=str(envelope.id),
+            source=envelope.source,
+            type=topic,
+            time=envelope.time.astimezone(UTC),
+            datacontenttype="application/json",
+            dataschema=schema_uri(topic),
+            subject=subject,
+            traceparent=envelope.traceparent,
+            correlationid=envelope.correlationid,
+            causationid=envelope.causationid,
+            data=msgspec.Raw(data),
+        )
+    )
+    if len(body) > MAX_EVENT_BYTES:
+        raise Undecodable("event.too_large", f"{topic} takes {len(body)} bytes, the limit is {MAX_EVENT_BYTES}")
+    return body
+
+
+def decode(body: bytes) -> Envelope:
+    """Read one event strictly; unknown fields are ignored, everything else that is odd is refused.
+
+    Raises Undecodable with one of the codes ``event.too_large``, ``event.undecodable``,
+    ``event.envelope_incomplete``, ``event.unknown_type``, ``event.unknown_version``, ``event.invalid``.
+    """
+    if len(body) > MAX_EVENT_BYTES:
+        raise Undecodable("event.too_large", f"{len(body)} bytes, the limit is {MAX_EVENT_BYTES}")
+    try:
+        wire = _wire_decoder.decode(body)
+    except msgspec.ValidationError as error:
+        code = "event.envelope_incomplete" if body.lstrip()[:1] == b"{" else "event.undecodable"
+        raise Undecodable(code, _without_values(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Undecodable("event.undecodable", type(error).__name__) from None
+    event_class = _known(wire.type)
+    if wire.specversion != "1.0" or not wire.source or wire.time is None or not bytes(wire.data):
+        raise Undecodable("event.envelope_incomplete", "specversion 1.0, source, time and data are required")
+    if wire.time.tzinfo is None:
+        raise Undecodable("event.envelope_incomplete", "time has no zone")
+    try:
+        event_id = UUID(wire.id)
+    except ValueError:
+        raise Undecodable("event.envelope_incomplete", "id is no UUID") from None
+    try:
+        data = _decoder_of(event_class).decode(wire.data)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise Undecodable("event.invalid", f"data of {event_class.topic}: {_without_values(error)}") from None
+    return Envelope(
+        id=event_id,
+        time=wire.time,
+        data=data,
+        source=wire.source,
+        subject=wire.subject,
+        traceparent=wire.traceparent,
+        correlationid=wire.correlationid,
+        causationid=wire.causationid,
+    )
+
+
+def decode_public(body: bytes) -> dict[str, Any]:
+    """Read the public form of an event as plain data, as a program of another department would."""
+    loaded = msgspec.json.decode(body)
+    if not isinstance(loaded, dict):
+        raise Undecodable("event.undecodable", "not an object")
+    return loaded
+
+
+def join_batch(bodies: "list[bytes]") -> bytes:
+    """Put several encoded events into one message body (CloudEvents batch format)."""
+    return b"[" + b",".join(bodies) + b"]"
+
+
+def split_batch(body: bytes) -> "list[bytes]":
+    """Take a batch apart into the bytes of its single events, unread.
+
+    Raises Undecodable when the batch itself is no JSON array or larger than 1 MiB.
+    """
+    if len(body) > MAX_BATCH_BYTES:
+        raise Undecodable("event.too_large", f"batch of {len(body)} bytes, the limit is {MAX_BATCH_BYTES}")
+    try:
+        return [bytes(raw) for raw in _batch_decoder.decode(body)]
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Undecodable("event.undecodable", type(error).__name__) from None
+
+
+_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _known(topic: str) -> type[Event]:
+    events = load_all()
+    if topic in events:
+        return events[topic]
+    family = topic.rpartition(".v")[0]
+    if any(known.rpartition(".v")[0] == family for known in events):
+        raise Undecodable("event.unknown_version", "this version of the event is not known here")
+    raise Undecodable("event.unknown_type", "this type of event is not known here")
+
+
+@lru_cache(maxsize=None)
+def _decoder_of(event_class: type[Event]) -> "msgspec.json.Decoder[Event]":
+    return msgspec.json.Decoder(event_class)
+
+
+def _without_values(error: Exception) -> str:
+    """Return msgspec's message, which names types and paths but, for some checks, quotes a value."""
+    return str(error).split(" '")[0]
