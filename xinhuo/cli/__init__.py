@@ -1,0 +1,1 @@
+"""The command line of Xinhuo and the processes it starts and watches."""
