@@ -345,8 +345,15 @@ TODAY = date(2026, 3, 5)
 
 @pytest.mark.parametrize(
     ("staff", "students", "counted_on"),
-    [(0, 0, TODAY), (199, 2999, TODAY), (200, 3000, date(2025, 9, 1)), (None, None, None), (None, 5, TODAY)]
-    + [(1_000_000, None, TODAY), (None, None, TODAY)],
+    [
+        (0, 0, TODAY),
+        (199, 2999, TODAY),
+        (200, 3000, date(2025, 9, 1)),
+        (1_000_000, None, TODAY),
+        (None, 5, TODAY),
+        (None, None, TODAY),
+        (None, None, None),
+    ],
 )
 def test_sound_head_counts_are_taken(staff, students, counted_on):
     assert domain.check_head_counts(staff, students, counted_on, today=TODAY) is None

@@ -12,7 +12,7 @@ A file holds one rule in all its versions::
         clause: 某办法第七条         # what it rests on
         values: {minutes: 1440}    # read by the domain of the service
 
-The domain gets plain objects: ``parse`` turns ``values`` into one of its own.
+The domain gets plain objects: ``parse`` turns ``values`` and ``clause`` into one of its own.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class DatedRule(Generic[T]):
         return self.valid_from <= on and (self.valid_until is None or on <= self.valid_until)
 
 
-def load_rules(source: Readable, parse: Callable[[Mapping[str, Any]], T]) -> tuple[DatedRule[T], ...]:
+def load_rules(source: Readable, parse: Callable[[Mapping[str, Any], str], T]) -> tuple[DatedRule[T], ...]:
     """Read all versions of a rule, oldest first for each area; ``parse`` may raise ``ValueError``.
 
     Raises ``InvalidRules`` naming the file and the version when anything is not as documented.
@@ -120,16 +120,13 @@ def in_force(rules: Iterable[DatedRule[T]], on: date, locality: str | None = Non
 
 
 def _version(
-    head: Mapping[str, Any], item: object, place: str, parse: Callable[[Mapping[str, Any]], T]
+    head: Mapping[str, Any], item: object, place: str, parse: Callable[[Mapping[str, Any], str], T]
 ) -> DatedRule[T]:
     data = _mapping(item, {"valid_from", "clause", "values"}, _VERSION_KEYS, place)
-    valid_from, valid_until = data["valid_from"], data.get("valid_until")
-    for key, day in (("valid_from", valid_from), ("valid_until", valid_until)):
-        # YAML reads 2020-01-01 as a date and 2020-01-01 08:00 as a datetime, which Python calls a date too.
-        if (day is not None or key == "valid_from") and (
-            not isinstance(day, date) or isinstance(day, datetime)
-        ):
-            raise InvalidRules(f"{place}: {key} must be a date such as 2020-01-01")
+    valid_from = _day(data["valid_from"], f"{place}: valid_from")
+    valid_until = None
+    if data.get("valid_until") is not None:
+        valid_until = _day(data["valid_until"], f"{place}: valid_until")
     if valid_until is not None and valid_until < valid_from:
         raise InvalidRules(f"{place}: valid_until is before valid_from")
     locality = data.get("locality")
@@ -138,8 +135,9 @@ def _version(
     values = data["values"]
     if not isinstance(values, dict):
         raise InvalidRules(f"{place}: values must be a mapping")
+    clause = _text(data["clause"], f"{place}: clause")
     try:
-        value = parse(values)
+        value = parse(values, clause)
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidRules(f"{place}: values cannot be read: {type(error).__name__}: {error}") from error
     return DatedRule(
@@ -149,7 +147,7 @@ def _version(
         valid_from=valid_from,
         valid_until=valid_until,
         locality=locality,
-        clause=_text(data["clause"], f"{place}: clause"),
+        clause=clause,
         value=value,
     )
 
@@ -187,4 +185,11 @@ def _mapping(data: object, required: set[str], allowed: set[str], place: str) ->
 def _text(value: object, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidRules(f"{place} must be a text that is not empty")
+    return value
+
+
+def _day(value: object, place: str) -> date:
+    # YAML reads 2020-01-01 as a date and 2020-01-01 08:00 as a datetime, which Python calls a date too.
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise InvalidRules(f"{place} must be a date such as 2020-01-01")
     return value
