@@ -59,12 +59,15 @@ class HttpApp:
     """Answers HTTP for one service; ``invoke(name, work)`` lets an adapter choose where the work runs."""
 
     def __init__(
-        self, service: Service, *, invoke: Callable[[str, Callable[[], Response]], Response] | None = None
+        self,
+        service: Service,
+        *,
+        invoke: Callable[[str, Callable[[], Response]], Response] | None = None,
+        routes: bool = True,
     ) -> None:
         self.service = service
-        self.routes = routes_of(type(service))
+        self.routes = routes_of(type(service)) if routes else []
         self._invoke = invoke or (lambda _name, work: work())
-        self._extra: dict[str, Callable[[Request], Response]] = {}
         self._map = Map(
             [Rule(_rule(route.mark.path), methods=[route.mark.method], endpoint=route) for route in self.routes],
             converters={"code": _CodeConverter},

@@ -1,0 +1,337 @@
+"""RabbitMQ by kombu and py-amqp: batches with one wait for confirms, consumers that never ack unfinished work.
+
+Works in real threads and, where the process is patched, in eventlet's; imports neither.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
+from typing import Any
+
+from amqp.exceptions import AMQPError
+from amqp.exceptions import NotFound as AmqpNotFound
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from xinhuo.contracts.codec import Undecodable
+
+from .. import logs
+from ..db import DatabaseUnavailable
+from ..topology import Topology, dead_letter_name
+from ..wire import BrokerUnavailable, Incoming, Outgoing
+from ..worker import Worker
+
+log = logs.get("amqp")
+LOST = (AMQPError, OperationalError, OSError)
+_HEARTBEAT = 20
+
+
+def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
+    """Return an open connection with time-outs on everything; raises BrokerUnavailable."""
+    connection = Connection(
+        uri,
+        connect_timeout=timeout,
+        heartbeat=_HEARTBEAT,
+        transport_options={
+            "write_timeout": timeout,
+            "client_properties": {
+                "connection_name": name,
+                # Without "connection.blocked" py-amqp does not look at the socket before each publish;
+                # a blocked broker shows as a missing confirm instead.
+                "capabilities": {"consumer_cancel_notify": True, "authentication_failure_close": True},
+            },
+        },
+    )
+    try:
+        connection.connect()
+    except LOST as error:
+        connection.release()
+        raise BrokerUnavailable(type(error).__name__) from error
+    return connection
+
+
+class ConfirmingPublisher:
+    """Publishes batches on one connection and waits once for all confirms (``wire.Publisher``)."""
+
+    def __init__(self, uri: str, *, name: str, confirm_seconds: float) -> None:
+        self._uri, self._name, self._seconds = uri, name, confirm_seconds
+        self._connection: Connection | None = None
+        self._channel: Any = None
+        self._next_tag = 1
+        self._open: set[int] = set()
+        self._refused: set[int] = set()
+        self._returned: set[str] = set()
+
+    def publish(self, messages: list[Outgoing]) -> frozenset[int]:
+        """See ``wire.Publisher``; a batch not confirmed in time closes the connection and raises."""
+        try:
+            return self._publish(messages)
+        except LOST as error:
+            self.close()
+            raise BrokerUnavailable(type(error).__name__) from error
+
+    def close(self) -> None:
+        """Close the connection, if there is one, without waiting for a broker that does not answer."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            _drop(connection)
+
+    def _publish(self, messages: list[Outgoing]) -> frozenset[int]:
+        channel = self._ready_channel()
+        assert self._connection is not None  # noqa: S101  (made by the line above; for the type checker)
+        self._open.clear()
+        self._refused.clear()
+        self._returned.clear()
+        tags = {}
+        for index, message in enumerate(messages):
+            tags[self._next_tag] = index
+            self._open.add(self._next_tag)
+            self._next_tag += 1
+            channel.basic_publish(
+                channel.prepare_message(
+                    message.body,
+                    content_type=message.content_type,
+                    content_encoding="utf-8",
+                    headers={},
+                    properties={"delivery_mode": 2, "message_id": message.message_id, "type": message.type},
+                ),
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                mandatory=message.mandatory,
+            )
+        deadline = time.monotonic() + self._seconds
+        while self._open:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._connection.drain_events(timeout=left)
+        if self._refused:
+            raise BrokerUnavailable("refused by a full or stopping queue")
+        return frozenset(index for index, message in enumerate(messages) if message.message_id in self._returned)
+
+    def _ready_channel(self) -> Any:
+        if self._channel is None:
+            self._connection = connect(self._uri, name=self._name, timeout=self._seconds)
+            channel = self._connection.channel()
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_nack"].add(self._on_nack)
+            channel.events["basic_return"].add(self._on_return)
+            self._channel, self._next_tag = channel, 1
+        return self._channel
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._open -= {number for number in self._open if number <= tag} if multiple else {tag}
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        numbers = {number for number in self._open if number <= tag} if multiple else {tag}
+        self._open -= numbers
+        self._refused |= numbers
+
+    def _on_return(self, _error: Any, _exchange: str, _key: str, message: Any) -> None:
+        self._returned.add(message.properties.get("message_id"))
+
+
+class BatchConsumer:
+    """Reads one queue in batches; acknowledges what ``receive`` returned for, rejects what it cannot read.
+
+    Prefetch starts at 1 on each connection and doubles with every batch that went well, so that a handler
+    that takes its process down drags few other messages towards the delivery limit.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        queue: str,
+        receive: Callable[[Sequence[Incoming]], Sequence[Undecodable | None]],
+        *,
+        prefetch_max: int,
+        window: float,
+    ) -> None:
+        self._uri, self.queue, self._receive = uri, queue, receive
+        self._prefetch_max, self._window = prefetch_max, window
+        self._buffer: list[Incoming] = []
+        self.consuming = False
+
+    def run(self, stop: Flag) -> None:
+        """Consume until told to stop, then finish what was delivered; reconnects when the broker goes away."""
+        pause = 0.1
+        while not stop.is_set():
+            try:
+                self._consume(stop)
+                pause = 0.1
+            except AmqpNotFound:
+                log.error("queue_missing", queue=self.queue, remedy="run 'xinhuo topology apply'")
+                stop.wait(2.0)
+            except (*LOST, BrokerUnavailable) as error:
+                log.warning("consumer_waits", queue=self.queue, **logs.describe(error))
+                stop.wait(pause)
+                pause = min(pause * 2, 3.0)
+            finally:
+                self.consuming = False
+
+    def _consume(self, stop: Flag) -> None:
+        self._buffer = []
+        connection = connect(self._uri, name=f"consumer {self.queue}")
+        try:
+            channel = connection.channel()
+            prefetch = 1
+            tag = self._subscribe(channel, prefetch)
+            self.consuming = True
+            while not stop.is_set():
+                self._fill(connection, prefetch)
+                if self._buffer and self._settle(connection, channel, stop) and prefetch < self._prefetch_max:
+                    channel.basic_cancel(tag)
+                    prefetch = min(prefetch * 2, self._prefetch_max)
+                    tag = self._subscribe(channel, prefetch)
+            channel.basic_cancel(tag)
+            if self._buffer:
+                self._settle(connection, channel, stop)
+        finally:
+            _drop(connection)
+
+    def _subscribe(self, channel: Any, prefetch: int) -> Any:
+        channel.basic_qos(0, prefetch, False)
+        return channel.basic_consume(self.queue, no_ack=False, callback=self._keep)
+
+    def _keep(self, message: Any) -> None:
+        properties = message.properties
+        body = message.body
+        self._buffer.append(
+            Incoming(
+                body=body.encode() if isinstance(body, str) else bytes(body),
+                content_type=properties.get("content_type"),
+                content_encoding=properties.get("content_encoding"),
+                type=properties.get("type"),
+                message_id=properties.get("message_id"),
+                routing_key=message.delivery_info.get("routing_key"),
+                headers=properties.get("application_headers") or {},
+                tag=message.delivery_tag,
+            )
+        )
+
+    def _fill(self, connection: Connection, prefetch: int) -> None:
+        """Wait for a first message, then for more until the batch is full or its short window is over."""
+        self._drain(connection, 1.0)
+        connection.heartbeat_check()
+        deadline = time.monotonic() + self._window
+        while self._buffer and len(self._buffer) < prefetch:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._drain(connection, left):
+                return
+
+    @staticmethod
+    def _drain(connection: Connection, timeout: float) -> bool:
+        try:
+            connection.drain_events(timeout=timeout)
+        except (TimeoutError, socket.timeout):  # noqa: UP041  (two classes under eventlet)
+            return False
+        return True
+
+    def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
+        """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
+        messages, self._buffer = self._buffer, []
+        while True:
+            try:
+                verdicts = self._receive(messages)
+                break
+            except DatabaseUnavailable:
+                log.warning("consumer_holds", queue=self.queue, messages=len(messages), why="database away")
+                if stop.wait(1.0):
+                    return False  # unacknowledged: the broker gives them to the next one
+                connection.heartbeat_check()
+        refused = [(message, verdict) for message, verdict in zip(messages, verdicts, strict=True) if verdict]
+        for message, verdict in refused:
+            log.error("message_rejected", queue=self.queue, code=verdict.code, size=len(message.body))
+            channel.basic_reject(message.tag, requeue=False)
+        if len(refused) < len(messages):
+            channel.basic_ack(messages[-1].tag, multiple=True) if not refused else self._ack_each(
+                channel, messages, verdicts
+            )
+        return True
+
+    @staticmethod
+    def _ack_each(channel: Any, messages: Sequence[Incoming], verdicts: Sequence[Undecodable | None]) -> None:
+        for message, verdict in zip(messages, verdicts, strict=True):
+            if verdict is None:
+                channel.basic_ack(message.tag)
+
+
+def dead_letter_receiver(worker: Worker) -> Callable[[Sequence[Incoming]], Sequence[None]]:
+    """Return what drains a service's dead-letter queue into its dead-letter table."""
+
+    def receive(messages: Sequence[Incoming]) -> Sequence[None]:
+        for message in messages:
+            queue, why = _first_death(message.headers)
+            code, text = _why_dead(message, why)
+            worker.bury(queue or dead_letter_name(worker.service.name), message, code, text)
+        return [None] * len(messages)
+
+    return receive
+
+
+def _first_death(headers: Any) -> tuple[str | None, str | None]:
+    deaths = headers.get("x-death") if isinstance(headers, dict) else None
+    if not deaths:
+        return None, None
+    return deaths[0].get("queue"), deaths[0].get("reason")
+
+
+def _why_dead(message: Incoming, why: str | None) -> tuple[str, str]:
+    from ..wire import open_message
+
+    if why == "delivery_limit":
+        return "event.delivery_limit", "came back more often than the delivery limit allows"
+    try:
+        # The routing key is the dead one's original; the check is the same that rejected it.
+        open_message(message)
+    except Undecodable as error:
+        return error.code, error.why
+    return "event.rejected", f"dead-lettered by the broker ({why or 'unknown reason'})"
+
+
+def declare(uri: str, topology: Topology) -> list[str]:
+    """Declare what is missing, idempotently; return what was made. Raises BrokerUnavailable.
+
+    A queue or exchange of the same name with other arguments is an error (406) that names it; nothing is deleted.
+    """
+    made = []
+    connection = connect(uri, name="xinhuo topology")
+    try:
+        for name in topology.exchanges:
+            if not _exists(connection, lambda channel, name=name: channel.exchange_declare(name, "topic", passive=True)):
+                with connection.channel() as channel:
+                    channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
+                made.append(f"exchange {name}")
+        for queue in topology.queues:
+            if not _exists(connection, lambda channel, queue=queue: channel.queue_declare(queue.name, passive=True)):
+                made.append(f"queue {queue.name}")
+            with connection.channel() as channel:
+                channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
+                for exchange, key in queue.bindings:
+                    channel.queue_bind(queue.name, exchange, key)
+    except LOST as error:
+        raise BrokerUnavailable(f"{type(error).__name__}: {getattr(error, 'reply_text', '')}") from error
+    finally:
+        _drop(connection)
+    return made
+
+
+def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:
+    channel = connection.channel()
+    try:
+        ask(channel)
+    except AmqpNotFound:
+        return False
+    channel.close()
+    return True
+
+
+def _drop(connection: Connection) -> None:
+    try:
+        connection.transport.close_connection(connection.connection)
+    except LOST as error:
+        log.debug("connection_dropped", **logs.describe(error))
+    finally:
+        connection.release()

@@ -1,0 +1,244 @@
+"""Runs marked methods as a nameko service: the default adapter where there is a broker.
+
+Each route, subscription and job becomes an entrypoint, and runs in a nameko worker. The entrypoints are our
+own, since nameko's acknowledge what failed, declare classic queues only and share one pool with HTTP.
+The process must be patched by eventlet before anything else is imported; the launcher does so.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
+from typing import Any
+
+import eventlet
+import eventlet.wsgi
+from eventlet.event import Event as Once
+from nameko.constants import MAX_WORKERS_CONFIG_KEY
+from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
+from nameko.runners import ServiceRunner
+
+from xinhuo.contracts.codec import Undecodable
+
+from .. import logs
+from ..markers import Http, Subscription, marked
+from ..relay import Relay
+from ..service import Service
+from ..topology import dead_letter_name
+from ..web.app import HttpApp
+from ..wire import Incoming
+from ..worker import Worker
+from .amqp import BatchConsumer, ConfirmingPublisher, dead_letter_receiver
+
+log = logs.get("nameko")
+_CONNECTIONS = 2000
+
+
+class WebServer(ProviderCollector, SharedExtension):
+    """eventlet's WSGI server with time-outs, a pool of its own, and a stop that lets requests finish."""
+
+    def __init__(self, make_app: Callable[[Any], HttpApp], host: str, port: int, seconds: float, drain: float) -> None:
+        super().__init__()
+        self._make_app, self._address = make_app, (host, port)
+        self._seconds, self._drain = seconds, drain
+        self._busy = 0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Listen; raises OSError when the port is taken."""
+        app = self._make_app(self._invoke)
+
+        def counted(environ: Any, start_response: Any) -> Any:
+            environ["eventlet.minimum_write_chunk_size"] = 1
+            self._busy += 1
+            try:
+                return app(environ, start_response)
+            finally:
+                self._busy -= 1
+
+        self._socket = eventlet.listen(self._address, backlog=512)
+        self._server = self.container.spawn_managed_thread(lambda: self._serve(counted), identifier="http")
+
+    def stop(self) -> None:
+        """Stop listening and wait, for a bounded time, until the requests in flight are answered; once."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._server.kill()
+        self._socket.close()
+        deadline = time.monotonic() + self._drain
+        while self._busy and time.monotonic() < deadline:
+            eventlet.sleep(0.02)
+
+    def _serve(self, app: Any) -> None:
+        eventlet.wsgi.server(
+            self._socket,
+            app,
+            custom_pool=eventlet.GreenPool(_CONNECTIONS),
+            log_output=False,
+            debug=False,
+            socket_timeout=self._seconds,
+            keepalive=True,
+            url_length_limit=8192,
+        )
+
+    def _invoke(self, name: str, work: Callable[[], Any]) -> Any:
+        entrypoint = next(provider for provider in self._providers if provider.method_name == name)
+        return entrypoint.run(work)
+
+
+class _InWorker:
+    """An entrypoint whose calls run in a nameko worker while the caller waits."""
+
+    def run(self, *arguments: Any) -> Any:
+        """Run the method in a worker and return, or raise, what it does."""
+        done = Once()
+
+        def keep(_context: Any, result: Any, exc_info: Any) -> Any:
+            if exc_info is None:
+                done.send(result)
+            else:
+                done.send_exception(*exc_info)
+            return result, None  # the error is the caller's; nameko would log its text
+
+        self.container.spawn_worker(self, arguments, {}, handle_result=keep)  # type: ignore[attr-defined]
+        return done.wait()
+
+
+class RouteEntrypoint(_InWorker, Entrypoint):
+    """A route of the service's WSGI application."""
+
+    def __init__(self, server: WebServer) -> None:
+        super().__init__()
+        self.server = server
+
+    def setup(self) -> None:
+        """Register with the server."""
+        self.server.register_provider(self)
+
+    def stop(self) -> None:
+        """Stop the server, so that no request comes in while the workers end."""
+        self.server.stop()
+
+
+class SubscriptionEntrypoint(_InWorker, Entrypoint):
+    """One queue: messages come in batches, the method runs in a worker, then they are settled."""
+
+    def __init__(self, uri: str, queue: str, prefetch_max: int, window: float) -> None:
+        super().__init__()
+        self._stop = Flag()
+        self.consumer = BatchConsumer(uri, queue, self._receive, prefetch_max=prefetch_max, window=window)
+
+    def start(self) -> None:
+        """Consume in a thread of its own."""
+        self._thread = self.container.spawn_managed_thread(
+            lambda: self.consumer.run(self._stop), identifier=self.consumer.queue
+        )
+
+    def stop(self) -> None:
+        """Finish the batch at hand, acknowledge it, and end."""
+        self._stop.set()
+        self._thread.wait()
+
+    def _receive(self, messages: Sequence[Incoming]) -> Sequence[Undecodable | None]:
+        verdicts: Sequence[Undecodable | None] = self.run(messages)
+        return verdicts
+
+
+class Background(DependencyProvider):
+    """The threads of a worker that no message starts: relay lanes, jobs, dead letters."""
+
+    def __init__(self, works: list[tuple[str, Callable[[Flag], None]]]) -> None:
+        super().__init__()
+        self._works = works
+        self._stop = Flag()
+
+    def start(self) -> None:
+        """Start all."""
+        self._threads = [
+            self.container.spawn_managed_thread(lambda work=work: work(self._stop), identifier=name)
+            for name, work in self._works
+        ]
+
+    def stop(self) -> None:
+        """Tell all to stop and wait for them."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.wait()
+
+
+class NamekoProcess:
+    """One process of a service: its api, its worker, or both."""
+
+    def __init__(self, service: Service, mandatory: frozenset[str]) -> None:
+        self.service = service
+        self.settings = service.runtime.settings
+        self.mandatory = mandatory
+        self.consumers: list[SubscriptionEntrypoint] = []
+        self.relays: list[Relay] = []
+        self._members: dict[str, Any] = {"name": service.name}
+
+    def add_api(self, make_app: Callable[[Any], HttpApp], host: str, port: int) -> None:
+        """Serve HTTP; ``make_app(invoke)`` builds the application."""
+        server = WebServer(make_app, host, port, self.settings.request_seconds, self.settings.drain_seconds)
+        for name in marked(type(self.service), Http):
+            self._add(name, lambda _self, work: work(), RouteEntrypoint, server)
+        self._members["_http"] = _Serving(server)
+
+    def add_health(self, make_app: Callable[[Any], Any], host: str, port: int) -> None:
+        """Serve health and metrics only."""
+        drain = self.settings.drain_seconds
+        self._members["_http"] = _Serving(WebServer(make_app, host, port, self.settings.request_seconds, drain))
+
+    def add_worker(self) -> None:
+        """Consume, relay and do timed work."""
+        settings, service = self.settings, self.service
+        uri = settings.amqp_uri
+        assert uri is not None  # noqa: S101  (the launcher does not use this adapter without a broker)
+        worker = Worker(service)
+        window = settings.batch_window_ms / 1000
+        for name in marked(type(service), Subscription):
+            queue = worker.handler_name(name)
+            self._add(
+                name,
+                lambda _self, messages, name=name: worker.receive(name, messages),
+                SubscriptionEntrypoint, uri, queue, settings.prefetch_max, window,
+            )  # fmt: skip
+        for lane in ("inside", "public"):
+            publisher = ConfirmingPublisher(
+                uri, name=f"relay {service.name} {lane}", confirm_seconds=settings.confirm_seconds
+            )
+            self.relays.append(Relay(service.runtime.db, publisher, lane=lane, mandatory=self.mandatory))
+        dead = BatchConsumer(
+            uri, dead_letter_name(service.name), dead_letter_receiver(worker), prefetch_max=50, window=window
+        )
+        works: list[tuple[str, Callable[[Flag], None]]] = [(f"relay {relay.lane}", relay.run) for relay in self.relays]
+        works += [("dead letters", dead.run), ("housekeeping", worker.housekeep)]
+        self._members["background"] = Background(works)
+
+    def run(self, stop: Flag) -> None:
+        """Run until told to stop; wakes twice a second, so that a signal is seen even when nothing happens."""
+        service_class = type(f"{type(self.service).__name__}OnNameko", (), self._members)
+        runner = ServiceRunner({MAX_WORKERS_CONFIG_KEY: self.settings.http_workers})
+        runner.add_service(service_class)
+        runner.start()
+        self.consumers += [
+            extension for container in runner.containers for extension in container.entrypoints
+            if isinstance(extension, SubscriptionEntrypoint)
+        ]  # fmt: skip
+        waiting = eventlet.spawn(runner.wait)
+        while not stop.is_set() and not waiting.dead:
+            eventlet.sleep(0.5)
+        log.info("stopping", service=self.service.name)
+        runner.stop()
+
+    def _add(self, name: str, function: Callable[..., Any], entrypoint: type[Entrypoint], *arguments: Any) -> None:
+        function.__name__ = name
+        self._members[name] = entrypoint.decorator(*arguments)(function)
+
+
+class _Serving(DependencyProvider):
+    """Holds the web server of a process, so that one without routes still answers health checks."""
+
+    def __init__(self, server: WebServer) -> None:
+        super().__init__()
+        self.server = server

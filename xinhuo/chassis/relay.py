@@ -1,0 +1,171 @@
+"""The relay: takes recorded events out of the outbox and hands them to the broker, in batches, confirmed.
+
+One relay of each lane is active per service (advisory lock); others stand by and take over when the lock's
+connection ends. Rows are found by not being marked, never by "id > last seen", which loses late commits.
+"""
+
+import time
+from collections.abc import Iterator
+from threading import Event as Flag
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from xinhuo.contracts import codec
+
+from . import logs, metrics
+from .db import Database, DatabaseUnavailable
+from .topology import PUBLIC_EXCHANGE, events_exchange, routing_key
+from .wire import BrokerUnavailable, Outgoing, Publisher
+
+BATCH = 1000
+HOLD_SECONDS = 5.0
+POLL_SECONDS = 1.0
+log = logs.get("relay")
+
+_TAKE = sa.text(
+    "SELECT seq, id, type, payload FROM outbox WHERE published_at IS NULL AND type <> ALL(:held)"
+    " ORDER BY seq LIMIT :batch"
+)
+_MARK = sa.text(
+    """
+    UPDATE outbox SET published_at = clock_timestamp(), position = last.position + sent.number
+    FROM unnest(CAST(:seqs AS bigint[])) WITH ORDINALITY AS sent (seq, number),
+         (SELECT coalesce(max(position), 0) AS position FROM outbox) AS last
+    WHERE outbox.seq = sent.seq
+    """
+)
+_TAKE_PUBLIC = sa.text(
+    "SELECT seq, id, type, payload FROM outbox WHERE public AND public_published_at IS NULL"
+    " AND published_at IS NOT NULL AND type <> ALL(:held) ORDER BY seq LIMIT :batch"
+)
+_MARK_PUBLIC = sa.text("UPDATE outbox SET public_published_at = clock_timestamp() WHERE seq = ANY(:seqs)")
+
+
+class Relay:
+    """Publishes one service's events in one lane: ``inside`` for our own services, ``public`` for departments."""
+
+    def __init__(
+        self, db: Database, publisher: Publisher, *, lane: str = "inside", mandatory: frozenset[str] = frozenset()
+    ) -> None:
+        self.db = db
+        self.publisher = publisher
+        self.lane = lane
+        self.mandatory = mandatory
+        self.active = False
+        self._held: dict[str, float] = {}
+        self._take, self._mark = (_TAKE, _MARK) if lane == "inside" else (_TAKE_PUBLIC, _MARK_PUBLIC)
+
+    def run(self, stop: Flag) -> None:
+        """Relay until told to stop; outages of the database or the broker are waited out."""
+        pause = 0.2
+        while not stop.is_set():
+            try:
+                self._session(stop)
+                pause = 0.2
+            except (DBAPIError, DatabaseUnavailable, BrokerUnavailable) as error:
+                log.warning("relay_waits", lane=self.lane, service=self.db.service, **logs.describe(error))
+                stop.wait(pause)
+                pause = min(pause * 2, 5.0)
+            finally:
+                self.active = False
+        self.publisher.close()
+
+    def _session(self, stop: Flag) -> None:
+        name = f"xinhuo relay {self.db.service} {self.lane}"
+        with self.db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                while not connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtextextended(:n, 1))"), {"n": name}):
+                    if stop.wait(1.0):
+                        return
+                self.active = True
+                log.info("relay_active", lane=self.lane, service=self.db.service)
+                connection.execute(sa.text("LISTEN xinhuo_outbox"))
+                while not stop.is_set():
+                    if self.publish_batch(connection) < BATCH:
+                        _wait_for_news(connection, stop)
+            finally:
+                if not connection.invalidated:
+                    connection.invalidate()  # closing the connection is what gives the lock to a standby
+
+    def publish_batch(self, connection: sa.Connection) -> int:
+        """Publish and mark one batch; return how many rows were taken."""
+        now = time.monotonic()
+        self._held = {topic: until for topic, until in self._held.items() if until > now}
+        rows = connection.execute(self._take, {"held": list(self._held), "batch": BATCH}).all()
+        if not rows:
+            return 0
+        messages = list(self._messages(rows))
+        unroutable = self.publisher.publish([message for message, _ in messages])
+        sent: list[int] = []
+        for index, (message, seqs) in enumerate(messages):
+            if index in unroutable:
+                self._hold(message, len(seqs))
+                continue
+            sent += seqs
+            metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "ok").inc(len(seqs))
+        if sent:
+            connection.execute(self._mark, {"seqs": sorted(sent)})
+        return len(rows)
+
+    def _hold(self, message: Outgoing, events: int) -> None:
+        if message.type not in self._held:
+            log.error(
+                "event_unroutable",
+                type=message.type,
+                exchange=message.exchange,
+                remedy="run 'xinhuo topology apply'; the event stays in the outbox and is tried again",
+            )
+        self._held[message.type] = time.monotonic() + HOLD_SECONDS
+        metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "unroutable").inc(events)
+
+    def _messages(self, rows: Any) -> Iterator[tuple[Outgoing, list[int]]]:
+        if self.lane == "public":
+            for row in rows:
+                body = codec.encode_public(codec.decode(bytes(row.payload)))
+                yield (
+                    Outgoing(PUBLIC_EXCHANGE, row.type, body, codec.CONTENT_TYPE, str(row.id), row.type, False),
+                    [row.seq],
+                )
+            return
+        groups: dict[str, list[Any]] = {}
+        for row in rows:
+            groups.setdefault(row.type, []).append(row)
+        for topic, members in groups.items():
+            for part in _parts(members):
+                yield self._message(topic, part), [row.seq for row in part]
+
+    def _message(self, topic: str, part: list[Any]) -> Outgoing:
+        bodies = [bytes(row.payload) for row in part]
+        body, content_type = bodies[0], codec.CONTENT_TYPE
+        if len(bodies) > 1:
+            body, content_type = codec.join_batch(bodies), codec.BATCH_CONTENT_TYPE
+        first: UUID = part[0].id
+        exchange = events_exchange(topic.partition(".")[0])
+        return Outgoing(
+            exchange, routing_key(topic), body, content_type, str(first), topic, topic in self.mandatory
+        )
+
+
+def _parts(rows: list[Any]) -> Iterator[list[Any]]:
+    """Split rows of one type into the contents of messages: at most 100 events and 1 MiB each."""
+    part: list[Any] = []
+    size = 2
+    for row in rows:
+        length = len(row.payload) + 1
+        if part and (len(part) == codec.MAX_BATCH_EVENTS or size + length > codec.MAX_BATCH_BYTES):
+            yield part
+            part, size = [], 2
+        part.append(row)
+        size += length
+    if part:
+        yield part
+
+
+def _wait_for_news(connection: sa.Connection, stop: Flag) -> None:
+    """Wait until a commit says that there are new events, or for the polling interval."""
+    driver = connection.connection.driver_connection
+    for _ in driver.notifies(timeout=POLL_SECONDS, stop_after=1):  # type: ignore[union-attr]
+        return

@@ -1,0 +1,186 @@
+"""OpenAPI 3.1 from the marks of a service, and the page that shows it without internet."""
+
+import mimetypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import marshmallow as ma
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from swagger_ui_bundle import swagger_ui_path
+from werkzeug.wrappers import Request, Response
+
+from xinhuo import __version__
+
+from . import schema
+from .app import PROBLEM, HttpApp, Route, encode, routes_of
+
+_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js")
+_PAGE = """<!doctype html>
+<html lang="zh-CN"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="page">正在加载接口说明…</div>
+<script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+"""
+_START = "SwaggerUIBundle({url: '/openapi.json', dom_id: '#page', deepLinking: true, validatorUrl: null});\n"
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "detail_en"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable; see docs/errors.md."},
+        "detail": {"type": "string", "description": "中文说明与处理办法"},
+        "detail_en": {"type": "string"},
+        "clause": {"type": "string", "description": "所依据的条款"},
+        "trace_id": {"type": ["string", "null"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": ["string", "null"]},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "detail_en": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+class _Names(OpenAPIConverter):
+    """Names our own field classes for OpenAPI."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.field_mapping[schema.Month] = ("string", None)
+
+
+class _Plugin(MarshmallowPlugin):
+    Converter = _Names
+
+
+def document(service_class: type) -> dict[str, Any]:
+    """Return the OpenAPI document of a service class."""
+    spec = APISpec(
+        title=f"Xinhuo {service_class.name}",  # type: ignore[attr-defined]
+        version=__version__,
+        openapi_version="3.1.0",
+        plugins=[_Plugin(schema_name_resolver=_schema_name)],
+        info={"description": (service_class.__doc__ or "").strip()},
+    )
+    spec.components.schema("Problem", _PROBLEM_SCHEMA)
+    for route in routes_of(service_class):
+        spec.path(
+            path=route.mark.path.replace(":uuid}", "}"),
+            operations={route.mark.method.lower(): _operation(service_class, route)},
+        )
+    made: dict[str, Any] = spec.to_dict()
+    return made
+
+
+def mount(app: HttpApp) -> None:
+    """Serve ``/openapi.json`` and ``/docs`` beside a service's routes."""
+    service_class = type(app.service)
+    body = cache(lambda: encode(document(service_class)))
+    page = _PAGE.format(title=f"薪火 {service_class.name} 接口说明")
+    app.mount("/openapi.json", lambda _request: Response(body(), content_type="application/json"))
+    app.mount("/docs", lambda _request: _static(page.encode(), "text/html; charset=utf-8"))
+    app.mount("/docs/start.js", lambda _request: _static(_START.encode(), "text/javascript"))
+    for name in _ASSETS:
+        app.mount(f"/docs/{name}", _asset(Path(swagger_ui_path) / name))
+
+
+def _asset(path: Path) -> Any:
+    def respond(_request: Request) -> Response:
+        return _static(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+
+    return respond
+
+
+def _static(content: bytes, content_type: str) -> Response:
+    policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+    return Response(
+        content,
+        content_type=content_type,
+        headers={"Content-Security-Policy": policy, "Cache-Control": "max-age=3600"},
+    )
+
+
+def _schema_name(given: Any) -> str:
+    cls = given if isinstance(given, type) else type(given)
+    base = f"{cls.__name__}"
+    if isinstance(given, ma.Schema) and (given.only is not None or given.exclude):
+        base += "Part"
+    return base
+
+
+def _operation(service_class: type, route: Route) -> dict[str, Any]:
+    mark = route.mark
+    method = getattr(service_class, route.name)
+    summary = (method.__doc__ or route.name).strip().splitlines()[0]
+    operation: dict[str, Any] = {"operationId": route.name, "summary": summary, "parameters": _parameters(route)}
+    if route.accepts is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": route.accepts}},
+        }
+    elif mark.media_type:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {mark.media_type: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    answer: dict[str, Any] = {"description": summary}
+    if route.returns is not None:
+        answer["content"] = {"application/json": {"schema": _answer_schema(route)}}
+    responses: dict[str, Any] = {str(mark.status): answer}
+    responses["default"] = {
+        "description": "出错：problem+json，code 固定不变",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    operation["responses"] = responses
+    if mark.errors:
+        operation["x-errors"] = sorted(error.code for error in mark.errors)  # type: ignore[attr-defined]
+    return operation
+
+
+def _answer_schema(route: Route) -> Any:
+    is_list = route.query is not None and isinstance(route.query, schema.Page)
+    if not is_list:
+        return route.returns
+    return {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": route.returns},
+            "after": {"type": ["string", "null"], "description": "下一页游标"},
+        },
+    }
+
+
+def _parameters(route: Route) -> list[Any]:
+    parameters: list[Any] = []
+    for part in route.mark.path.split("{")[1:]:
+        name, _, kind = part.partition("}")[0].partition(":")
+        shape: dict[str, Any] = {"type": "string"}
+        if kind:
+            shape["format"] = kind
+        parameters.append({"name": name, "in": "path", "required": True, "schema": shape})
+    if route.mark.method == "POST":
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "schema": {"type": "string", "maxLength": 255},
+                "description": "同一键重复提交只生效一次",
+            }
+        )
+    if route.mark.method in {"PATCH", "PUT"}:
+        parameters.append({"name": "If-Match", "in": "header", "required": True, "schema": {"type": "string"}})
+    if route.query is not None:
+        parameters.append({"in": "query", "schema": route.query})
+    return parameters

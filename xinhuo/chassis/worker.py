@@ -1,0 +1,111 @@
+"""The work behind a service's subscriptions and jobs, neutral of the broker that brings the messages."""
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from xinhuo.contracts.codec import Undecodable
+
+from . import jobs, ladder, logs, metrics
+from .db import DatabaseUnavailable
+from .markers import Job, Subscription, marked
+from .service import Service
+from .topology import queue_name
+from .wire import Incoming, open_message
+
+log = logs.get("worker")
+_TICK = 0.5
+
+
+class Worker:
+    """Runs what is marked on one service; its methods are called by an adapter's threads or greenlets."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.db = service.runtime.db
+        self.subscriptions: dict[str, Subscription] = marked(type(service), Subscription)
+        self.handlers: dict[str, ladder.Handle] = {
+            self.handler_name(name): getattr(service, name) for name in self.subscriptions
+        }
+
+    def handler_name(self, method: str) -> str:
+        """Return the name that a method's queue, inbox rows and dead letters go by."""
+        return queue_name(self.service.name, method)
+
+    def receive(self, method: str, messages: Sequence[Incoming]) -> list[Undecodable | None]:
+        """Give every event in the messages its effect or its place on the failure ladder.
+
+        Returns, for each message, None when it may be acknowledged, or why the whole of it cannot be read:
+        the broker's own dead-letter exchange is for those. Raises DatabaseUnavailable; call again later.
+        """
+        handler = self.handler_name(method)
+        deliveries: list[ladder.Delivery] = []
+        verdicts: list[Undecodable | None] = []
+        for message in messages:
+            try:
+                readable, broken = open_message(message)
+            except Undecodable as error:
+                verdicts.append(error)
+                continue
+            for part in broken:
+                ladder.bury_message(self.db, handler, part.body, part.code, part.why)
+            deliveries += readable
+            verdicts.append(None)
+        mark = self.subscriptions[method]
+        size = mark.batch or self.service.runtime.settings.batch_max
+        for start in range(0, len(deliveries), size):
+            ladder.take(self.db, handler, self.handlers[handler], deliveries[start : start + size])
+        return verdicts
+
+    def bury(self, handler: str, message: Incoming, reason: str, why: str) -> None:
+        """Put a message from the broker's dead-letter queue into the dead-letter table."""
+        ladder.bury_message(self.db, handler, message.body, reason, why)
+
+    def housekeep(self, stop: Flag) -> None:
+        """Run due jobs, retry parked events and refresh gauges until told to stop."""
+        due: dict[str, float] = {}
+        timed: dict[str, Job] = marked(type(self.service), Job)
+        while not stop.wait(_TICK):
+            self._safely("parked_events", lambda: ladder.retry_parked(self.db, self.handlers))
+            for name, mark in timed.items():
+                if due.get(name, 0.0) > time.monotonic():
+                    continue
+                due[name] = time.monotonic() + min(mark.every.total_seconds(), 60.0)
+                self._safely(name, self._job(name, mark))
+            if due.get("gauges", 0.0) <= time.monotonic():
+                due["gauges"] = time.monotonic() + 5.0
+                self._safely("gauges", self._refresh_gauges)
+
+    def _job(self, name: str, mark: Job) -> Callable[[], object]:
+        return lambda: jobs.run_if_due(self.db, name, mark.every, getattr(self.service, name))
+
+    def _safely(self, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (DatabaseUnavailable, DBAPIError) as error:
+            log.warning("housekeeping_waits", job=name, **logs.describe(error))
+        except Exception as error:  # one bad job must not stop the others; it is tried again and shows as stale
+            log.error("job_failed", job=name, **logs.describe(error))
+
+    def _refresh_gauges(self) -> None:
+        service = self.service.name
+        with self.db.transaction() as session:
+            pending, oldest = session.execute(
+                sa.text(
+                    "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(recorded_at)), 0)"
+                    " FROM outbox WHERE published_at IS NULL"
+                )
+            ).one()
+            dead: Any = session.execute(
+                sa.text(
+                    "SELECT reason, count(*) FILTER (WHERE state = 'waiting') FROM dead_letters GROUP BY reason"
+                )
+            ).all()
+        metrics.OUTBOX_PENDING.labels(service).set(pending)
+        metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
+        for reason, count in dead:
+            metrics.DEAD_LETTERS.labels(service, reason).set(count)

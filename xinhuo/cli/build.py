@@ -1,0 +1,98 @@
+"""Puts a service together: its class, database, keys, WSGI application."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from xinhuo.chassis import migrations, topology
+from xinhuo.chassis.config import SERVICES, Settings
+from xinhuo.chassis.db import Database
+from xinhuo.chassis.security import load_keys
+from xinhuo.chassis.service import Runtime, Service
+from xinhuo.chassis.web import health, openapi
+from xinhuo.chassis.web.app import HttpApp
+
+
+def service_class(name: str) -> type[Service]:
+    """Import a service's class by the service's name."""
+    found: type[Service] = getattr(importlib.import_module(f"services.{name}.service"), name.capitalize())
+    return found
+
+
+def versions_of(name: str) -> Path:
+    """Return the folder of a service's migrations."""
+    package = importlib.import_module(f"services.{name}")
+    assert package.__file__ is not None  # noqa: S101  (a package on disk; for the type checker)
+    return Path(package.__file__).parent / "migrations"
+
+
+def service_classes() -> list[type[Service]]:
+    """Import the classes of all services."""
+    return [service_class(name) for name in SERVICES]
+
+
+def full_topology() -> topology.Topology:
+    """Return the exchanges and queues of all services."""
+    return topology.of(service_classes())
+
+
+def mandatory_topics() -> frozenset[str]:
+    """Return the event types that some service subscribes to."""
+    return topology.subscribed_topics(service_classes())
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where the master key is."""
+    return settings.key_file or settings.data / "master.key"
+
+
+def database(name: str, settings: Settings, *, role: str = "all") -> Database:
+    """Return a service's database, not yet connected."""
+    url = settings.database_url_of(name)
+    return Database(url, name, pool=settings.db_pool, application=f"xinhuo-{name}-{role}")
+
+
+def make_service(name: str, settings: Settings, *, role: str = "all") -> Service:
+    """Return a service with its runtime; raises BadKeyFile or BadSettings."""
+    service = service_class(name)()
+    service.runtime = Runtime(settings, database(name, settings, role=role), load_keys(key_path(settings)))
+    return service
+
+
+def make_app(
+    service: Service,
+    invoke: Callable[[str, Callable[[], Any]], Any] | None = None,
+    *,
+    checks: dict[str, health.Check] | None = None,
+) -> HttpApp:
+    """Return a service's WSGI application with health, metrics and documentation."""
+    app = HttpApp(service, invoke=invoke)
+    health.mount(app, {**_standing_checks(service), **(checks or {})})
+    openapi.mount(app)
+    return app
+
+
+def make_health_app(service: Service, checks: dict[str, health.Check]) -> HttpApp:
+    """Return an application with health and metrics only, for a process that serves no requests."""
+    app = HttpApp(service, routes=False)
+    health.mount(app, {**_standing_checks(service), **checks})
+    return app
+
+
+def _standing_checks(service: Service) -> dict[str, health.Check]:
+    head = migrations.head(versions_of(service.name))
+    db = service.runtime.db
+
+    def database_up() -> str | None:
+        return None if db.is_up() else "数据库连接不上 / the database cannot be reached"
+
+    def migrated() -> str | None:
+        if database_up():
+            return "未知 / unknown"
+        found = migrations.current(db)
+        if found == head:
+            return None
+        return f"库结构为 {found}，应为 {head}，请运行 xinhuo db upgrade / at {found}, not {head}: run xinhuo db upgrade"
+
+    return {"database": database_up, "migration": migrated}

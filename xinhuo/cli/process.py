@@ -1,0 +1,89 @@
+"""One process of one service on RabbitMQ: ``python -m xinhuo.cli.process SERVICE --role api|worker``.
+
+Started by ``xinhuo serve`` and ``xinhuo up``. It is a module of its own so that eventlet patches the standard
+library before anything else is imported.
+"""
+
+import os
+import sys
+
+
+def run(service_name: str, role: str, port: int) -> int:
+    """Run the process until SIGTERM or SIGINT; return its exit code."""
+    import signal
+    import threading
+
+    from xinhuo.chassis import config, logs
+    from xinhuo.chassis.adapters.nameko import NamekoProcess
+    from xinhuo.cli import build
+
+    settings = config.load(os.environ)
+    logs.configure(settings.log_level, service=service_name, role=role)
+    _check_wait_function()
+    if settings.amqp_uri is None:
+        raise config.BadSettings(["缺少 AMQP_URI：单独运行服务需要 RabbitMQ / AMQP_URI is needed to serve"])
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    service = build.make_service(service_name, settings, role=role)
+    process = NamekoProcess(service, build.mandatory_topics())
+    checks = {"stopping": lambda: "正在停止 / stopping" if stop.is_set() else None}
+    if role in ("worker", "all"):
+        process.add_worker()
+        checks["consumers"] = lambda: _consumers(process)
+    if role == "worker":
+        process.add_health(lambda invoke: build.make_health_app(service, checks), settings.host, port)
+    else:
+        process.add_api(lambda invoke: build.make_app(service, invoke, checks=checks), settings.host, port)
+    logs.get("process").info("started", service=service_name, role=role, port=port)
+    process.run(stop)
+    service.runtime.db.close()
+    logs.get("process").info("stopped", service=service_name, role=role)
+    return 0
+
+
+def _consumers(process: object) -> str | None:
+    missing = [entry.consumer.queue for entry in process.consumers if not entry.consumer.consuming]  # type: ignore[attr-defined]
+    return f"未在消费 / not consuming: {', '.join(missing)}" if missing else None
+
+
+def _check_wait_function() -> None:
+    """Refuse to run when psycopg would block all greenlets: its wait function is chosen at import."""
+    from psycopg import waiting
+
+    if waiting.wait is not waiting.wait_selector:
+        raise RuntimeError("PSYCOPG_WAIT_FUNC must be wait_selector before psycopg is imported")
+
+
+def _main(arguments: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="xinhuo.cli.process")
+    parser.add_argument("service")
+    parser.add_argument("--role", choices=["api", "worker", "all"], default="all")
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args(arguments)
+    from xinhuo.chassis.config import BadSettings
+    from xinhuo.chassis.security import BadKeyFile
+
+    try:
+        return run(options.service, options.role, options.port)
+    except (BadSettings, BadKeyFile) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        import errno
+
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print(f"端口 {options.port} 已被占用 / port {options.port} is taken", file=sys.stderr)
+        return 4
+
+
+if __name__ == "__main__":
+    os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
+    import eventlet
+
+    eventlet.monkey_patch()
+    sys.exit(_main(sys.argv[1:]))
