@@ -176,6 +176,27 @@ class PreconditionFailed(RuleError):
     status = 412
 
 
+class ChangedMeanwhile(PreconditionFailed):
+    """If-Match does not name the present state of the object."""
+
+    code = "precondition.stale"
+    title = "内容已被他人修改"
+
+    def __init__(self, revision: int) -> None:
+        """Name the present revision, which is also the ETag."""
+        super().__init__(
+            f"该内容已被修改（当前版本 {revision}），请重新读取、核对后再提交。",
+            f"This was changed in the meantime (revision {revision} now); read it again before you change it.",
+            extra={"revision": revision},
+        )
+
+
+def check_revision(revision: int, if_match: str) -> None:
+    """Raise ``ChangedMeanwhile`` unless ``if_match`` is the present revision, or ``*`` for any."""
+    if if_match not in ("*", str(revision)):
+        raise ChangedMeanwhile(revision)
+
+
 class TooLarge(RuleError):
     """The body or file is larger than this route takes (413)."""
 

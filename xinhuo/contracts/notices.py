@@ -32,10 +32,14 @@ class UnitChanged(Event, topic="notices.unit_changed.v1", public=True, subject="
 
 
 class CategoryOfNotice(msgspec.Struct, frozen=True, kw_only=True):
-    """A category of activities that a notice opens; the service class is the national four-digit code."""
+    """A category of activities that a notice opens; the service class is the national four-digit code.
+
+    Some categories belong to the campaign but are no volunteer service: they do not count hours.
+    """
 
     code: str
     service_class: str | None = None
+    counts_hours: bool = True
 
 
 class ObligationOfNotice(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,7 +87,10 @@ class MemoryPublisher:
 
     def put_in_queue(self, queue: str, message: Outgoing) -> None:
         """Put a message into one queue only, under its own routing key."""
-        self._channel._put(queue, self._prepared(message, message.exchange, message.routing_key))
+        prepared = self._prepared(message, message.exchange, message.routing_key)
+        prepared["body"], encoding = self._channel.encode_body(prepared["body"], self._channel.body_encoding)
+        prepared["properties"]["body_encoding"] = encoding
+        self._channel._put(queue, prepared)
         self._broker.ring()
 
     def close(self) -> None:
@@ -98,7 +101,7 @@ class MemoryPublisher:
         self._channel.basic_publish(self._prepared(message, exchange, key), exchange, key)
 
     def _prepared(self, message: Outgoing, exchange: str, key: str) -> Any:
-        prepared = self._channel.prepare_message(
+        return self._channel.prepare_message(
             message.body,
             content_type=message.content_type,
             content_encoding="binary",
@@ -109,10 +112,6 @@ class MemoryPublisher:
                 "delivery_tag": message.message_id,
             },
         )
-        body, encoding = self._channel.encode_body(prepared["body"], self._channel.body_encoding)
-        prepared["body"] = body
-        prepared["properties"]["body_encoding"] = encoding
-        return prepared
 
 
 class MemoryConsumer:
