@@ -156,13 +156,16 @@ def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest:
             command += ["-n", "2", "--dist", "loadfile"]
         if options.k:
             command += ["-k", options.k]
-        command += [
-            *for_pytest,
-            *(f"tests/{suite}" for suite in stage.suites if (ROOT / "tests" / suite).is_dir()),
+        # Without a path pytest would run everything.
+        suites = [
+            f"tests/{suite}" for suite in stage.suites if any((ROOT / "tests" / suite).glob("**/test_*.py"))
         ]
-        outcome.code = subprocess.run(
-            command, cwd=ROOT, env=environment(stage, servers), check=False
-        ).returncode
+        command += [*for_pytest, *suites]
+        if suites:
+            settings = environment(stage, servers)
+            outcome.code = subprocess.run(command, cwd=ROOT, env=settings, check=False).returncode
+        else:
+            outcome.code = NO_TESTS_COLLECTED
         if results.exists():
             count(results, outcome)
     if outcome.code == NO_TESTS_COLLECTED and options.k:
