@@ -1,0 +1,60 @@
+"""The way in to awards: what it listens to and what it answers."""
+
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from xinhuo.chassis.db import database_now
+from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.rules import NoRuleInForce
+from xinhuo.chassis.service import Service
+from xinhuo.chassis.web.pages import Listed
+from xinhuo.contracts.codec import Envelope
+from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
+
+from . import commands, queries, schemas
+
+
+class Awards(Service):
+    """Stars for service time: earned at dated thresholds, withdrawn by the reversal that goes below."""
+
+    name = "awards"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The office's time zone, which says what day it is."""
+        return ZoneInfo(self.runtime.settings.time_zone)
+
+    @subscribe(HoursLogged, HoursReversed)
+    def add_to_tally(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Count the hours of each volunteer; announce stars earned and withdrawn."""
+        commands.add_to_tally(session, envelopes, self.zone)
+
+    @http("GET", "/v1/volunteers/{id:uuid}/stars", returns=schemas.VolunteerStars)
+    def volunteer_stars(self, session: Session, id: UUID) -> dict[str, Any]:
+        """Return a volunteer's star, why it is this one, and every occurrence."""
+        return queries.stars_of(session, id, database_now(session).astimezone(self.zone).date())
+
+    @http("GET", "/v1/stars", query=schemas.StarsQuery, returns=schemas.Award)
+    def earned_stars(self, session: Session, query: dict[str, Any]) -> Listed:
+        """List the stars that were earned, newest first."""
+        return queries.earned_stars(session, query)
+
+    @http("GET", "/v1/stars/counts", returns=schemas.StarCounts)
+    def star_counts(self, session: Session) -> dict[str, Any]:
+        """Count the stars that were earned and those that are held."""
+        return queries.star_counts(session)
+
+    @http(
+        "GET",
+        "/v1/stars/thresholds",
+        query=schemas.OnDay,
+        returns=schemas.Thresholds,
+        errors=(NoRuleInForce,),
+    )
+    def star_thresholds(self, session: Session, query: dict[str, Any]) -> dict[str, Any]:
+        """Return the star thresholds in force today or on a given day."""
+        day = query["on"] or database_now(session).astimezone(self.zone).date()
+        return queries.thresholds_on(day)
