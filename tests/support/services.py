@@ -27,7 +27,7 @@ KEYS = Keys(bytes(range(32)))
 
 
 def make_service(service_class: type[S], database_url: str) -> S:
-    """Return a service with a runtime of its own on a migrated database; close it by ``runtime.db.close()``."""
+    """Return a service with a runtime of its own on a migrated database; close ``runtime.db`` at the end."""
     settings: Settings = load({"DATABASE_URL": database_url})
     service = service_class()
     database = Database(settings.database_url_of(service_class.name), service_class.name)

@@ -1,0 +1,135 @@
+"""What is told to volunteers, and that they read it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.chassis.db import rows
+from xinhuo.chassis.errors import NotFound
+from xinhuo.chassis.ids import new_id
+from xinhuo.contracts.awards import StarEarned
+from xinhuo.contracts.codec import Envelope
+from xinhuo.contracts.volunteers import HoursLogged
+
+from . import texts
+from .models import messages
+
+HOURS_LOGGED = "hours_logged"
+STAR_EARNED = "star_earned"
+
+
+class MessageNotFound(NotFound):
+    """There is no such message"""
+
+    code = "message.not_found"
+    title = "没有这条消息"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One thing to tell a volunteer: for one occurrence of one occasion, once."""
+
+    volunteer_id: UUID
+    occasion: str
+    subject_id: UUID
+    occurrence: int
+    text: texts.Text
+
+    @property
+    def key(self) -> tuple[UUID, str, UUID, int]:
+        """What makes it one and the same message, however often it is written."""
+        return self.volunteer_id, self.occasion, self.subject_id, self.occurrence
+
+
+def acknowledge_hours(session: Session, envelopes: Sequence[Envelope]) -> None:
+    """Thank volunteers for the hours of a batch, once for each entry of the ledger."""
+    logged = [envelope.data for envelope in envelopes if isinstance(envelope.data, HoursLogged)]
+    hand_over(
+        session,
+        [
+            Message(
+                hours.volunteer_id,
+                HOURS_LOGGED,
+                hours.entry_id,
+                1,
+                texts.write(HOURS_LOGGED, served_on=hours.served_on, minutes=hours.minutes),
+            )
+            for hours in logged
+        ],
+    )
+
+
+def acknowledge_star(session: Session, envelopes: Sequence[Envelope]) -> None:
+    """Congratulate volunteers on the stars of a batch, once for each occurrence of a star."""
+    earned = [envelope.data for envelope in envelopes if isinstance(envelope.data, StarEarned)]
+    hand_over(
+        session,
+        [
+            Message(
+                star.volunteer_id,
+                STAR_EARNED,
+                star.award_id,
+                star.occurrence,
+                texts.write(
+                    STAR_EARNED,
+                    star=star.star,
+                    occurrence=star.occurrence,
+                    minutes_total=star.minutes_total,
+                    threshold_minutes=star.threshold_minutes,
+                ),
+            )
+            for star in earned
+        ],
+    )
+
+
+def hand_over(session: Session, batch: Sequence[Message]) -> None:
+    """Give messages to the channel that reaches the volunteer: the in-app inbox, whoever the volunteer is.
+
+    Every message of the system passes here. What was handed over before is left as it is. One statement.
+    """
+    # In the order of the unique key, so that two batches with the same messages cannot wait for each other.
+    ordered = sorted(batch, key=lambda message: message.key)
+    session.execute(
+        _PUT_INTO_INBOX,
+        {
+            "ids": [new_id() for _ in ordered],
+            "volunteers": [message.volunteer_id for message in ordered],
+            "occasions": [message.occasion for message in ordered],
+            "subjects": [message.subject_id for message in ordered],
+            "occurrences": [message.occurrence for message in ordered],
+            "templates": [message.text.template for message in ordered],
+            "titles": [message.text.title for message in ordered],
+            "texts": [message.text.text for message in ordered],
+        },
+    )
+
+
+def read_message(session: Session, message_id: UUID) -> dict[str, Any]:
+    """Note that a message was read and return it; the first time counts. Raises MessageNotFound."""
+    found = rows(
+        session.execute(
+            sa.update(messages)
+            .where(messages.c.id == message_id)
+            .values(read_at=sa.func.coalesce(messages.c.read_at, sa.func.clock_timestamp()))
+            .returning(messages)
+        )
+    )
+    if not found:
+        raise MessageNotFound(
+            "没有这条消息，请刷新消息列表后重试。", "There is no such message; load the inbox again."
+        )
+    return found[0]
+
+
+_PUT_INTO_INBOX = sa.text(
+    "INSERT INTO messages (id, volunteer_id, occasion, subject_id, occurrence, template, title, text)"
+    " SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:occasions AS text[]),"
+    " CAST(:subjects AS uuid[]), CAST(:occurrences AS integer[]), CAST(:templates AS text[]),"
+    " CAST(:titles AS text[]), CAST(:texts AS text[]))"
+    " ON CONFLICT DO NOTHING"
+)
