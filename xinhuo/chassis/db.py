@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -73,6 +74,7 @@ class Database:
                 "tcp_user_timeout": 15000,
             },
         )
+        event.listen(self.engine, "connect", _send_lists_in_binary)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -107,6 +109,11 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+
+def _send_lists_in_binary(connection: Any, _record: Any) -> None:
+    """Let lists travel as binary arrays: text ones cost 5 to 25 times the time, most of it in quoting."""
+    connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ def _add_trace(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, A
     return event
 
 
-def configure(level: str, *, service: str | None = None, role: str | None = None) -> None:
+def configure(level: str, *, service: str | None = None, role: str | None = None, stream: Any = None) -> None:
     """Send our own and the libraries' records through one JSON formatter.
 
     Libraries log at warning and above only: some write message bodies at lower levels.
@@ -40,7 +40,7 @@ def configure(level: str, *, service: str | None = None, role: str | None = None
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

@@ -63,7 +63,14 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("service")
     parser.add_argument("--role", choices=["api", "worker", "all"], default="all")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--parent", type=int, help="end, like a crash, when this process does")
     options = parser.parse_args(arguments)
+    if options.parent:
+        import signal
+
+        from xinhuo.cli.embedded.launcher import die_with
+
+        die_with(options.parent, signal.SIGKILL)
     from xinhuo.chassis.config import BadSettings
     from xinhuo.chassis.security import BadKeyFile
 
@@ -82,7 +89,11 @@ def _main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    import warnings
+
     os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
+    # That eventlet's support ends is said, with the way out, in docs/decisions; not in every log.
+    warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated", category=DeprecationWarning)
     import eventlet
 
     eventlet.monkey_patch()

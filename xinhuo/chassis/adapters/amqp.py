@@ -291,23 +291,27 @@ def _why_dead(message: Incoming, why: str | None) -> tuple[str, str]:
     return "event.rejected", f"dead-lettered by the broker ({why or 'unknown reason'})"
 
 
+def missing(uri: str, topology: Topology) -> list[str]:
+    """Return what ``declare`` would make. Raises BrokerUnavailable."""
+    connection = connect(uri, name="xinhuo topology")
+    try:
+        return _missing(connection, topology)
+    finally:
+        _drop(connection)
+
+
 def declare(uri: str, topology: Topology) -> list[str]:
     """Declare what is missing, idempotently; return what was made. Raises BrokerUnavailable.
 
     A queue or exchange of the same name with other arguments is an error (406) that names it; nothing is deleted.
     """
-    made = []
     connection = connect(uri, name="xinhuo topology")
     try:
-        for name in topology.exchanges:
-            if not _exists(connection, lambda channel, name=name: channel.exchange_declare(name, "topic", passive=True)):
-                with connection.channel() as channel:
-                    channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
-                made.append(f"exchange {name}")
-        for queue in topology.queues:
-            if not _exists(connection, lambda channel, queue=queue: channel.queue_declare(queue.name, passive=True)):
-                made.append(f"queue {queue.name}")
-            with connection.channel() as channel:
+        made = _missing(connection, topology)
+        with connection.channel() as channel:
+            for name in topology.exchanges:
+                channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
+            for queue in topology.queues:
                 channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
                 for exchange, key in queue.bindings:
                     channel.queue_bind(queue.name, exchange, key)
@@ -316,6 +320,32 @@ def declare(uri: str, topology: Topology) -> list[str]:
     finally:
         _drop(connection)
     return made
+
+
+def bind_exchange(uri: str, destination: str, source: str, routing_keys: Sequence[str]) -> None:
+    """Let an exchange receive what another one gets under the given keys. Raises BrokerUnavailable."""
+    connection = connect(uri, name="xinhuo topology")
+    try:
+        with connection.channel() as channel:
+            for key in routing_keys:
+                channel.exchange_bind(destination, source, key)
+    except LOST as error:
+        raise BrokerUnavailable(f"{type(error).__name__}: {getattr(error, 'reply_text', '')}") from error
+    finally:
+        _drop(connection)
+
+
+def _missing(connection: Connection, topology: Topology) -> list[str]:
+    lacking = [
+        f"exchange {name}"
+        for name in topology.exchanges
+        if not _exists(connection, lambda channel, name=name: channel.exchange_declare(name, "topic", passive=True))
+    ]
+    return lacking + [
+        f"queue {queue.name}"
+        for queue in topology.queues
+        if not _exists(connection, lambda channel, queue=queue: channel.queue_declare(queue.name, passive=True))
+    ]
 
 
 def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:

@@ -1,0 +1,73 @@
+"""Commands about RabbitMQ: the services' topology and the exchanges of departments."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from xinhuo.chassis import config
+from xinhuo.chassis.topology import PUBLIC_EXCHANGE, Topology
+from xinhuo.contracts.base import load_all
+
+_CODE = re.compile(r"[a-z][a-z0-9-]{1,29}")
+
+
+class BadSubscription(Exception):
+    """The code or an event of a subscription cannot be used; the text says what can."""
+
+
+def apply_topology(environment: Mapping[str, str], *, dry_run: bool) -> list[str]:
+    """Declare what the services need; return what was, or would be, made."""
+    from xinhuo.chassis.adapters import amqp
+
+    from . import build
+
+    uri = _uri(environment)
+    wanted = build.full_topology()
+    return amqp.missing(uri, wanted) if dry_run else amqp.declare(uri, wanted)
+
+
+def create_subscription(
+    environment: Mapping[str, str], code: str, events: list[str], *, dry_run: bool
+) -> dict[str, Any]:
+    """Make ``dept.<code>.events`` and bind it to the wanted public types; raises BadSubscription.
+
+    Repeating it with other types adds these; nothing is unbound.
+    """
+    from xinhuo.chassis.adapters import amqp
+
+    if not _CODE.fullmatch(code):
+        raise BadSubscription(
+            f"部门代号 {code!r} 只能用小写字母、数字和 -，2 至 30 位，以字母开头"
+            " / a department's code has 2 to 30 lower-case letters, digits and hyphens"
+        )
+    public = {item["type"] for item in public_events()}
+    if unknown := [event for event in events if event not in public]:
+        raise BadSubscription(
+            f"没有公开事件 {'、'.join(unknown)}；可订阅：{'、'.join(sorted(public))} / no such public event"
+        )
+    if not events:
+        raise BadSubscription("请用 --events 指定事件 / name the events with --events")
+    exchange = f"dept.{code}.events"
+    uri = _uri(environment)
+    if not dry_run:
+        amqp.declare(uri, Topology((PUBLIC_EXCHANGE, exchange), ()))
+        amqp.bind_exchange(uri, exchange, PUBLIC_EXCHANGE, events)
+    return {"code": code, "exchange": exchange, "events": events, "dry_run": dry_run}
+
+
+def public_events() -> list[dict[str, str]]:
+    """Return the public event types with one sentence each."""
+    return [
+        {"type": topic, "what": (event.__doc__ or "").strip().splitlines()[0]}
+        for topic, event in sorted(load_all().items())
+        if event.public
+    ]
+
+
+def _uri(environment: Mapping[str, str]) -> str:
+    settings = config.load(environment)
+    if settings.amqp_uri is None:
+        raise config.BadSettings(
+            ["缺少 AMQP_URI：进程内消息没有可供他人连接的队列 / AMQP_URI is needed: the in-process broker has no door"]
+        )
+    return settings.amqp_uri

@@ -1,0 +1,97 @@
+"""The processes of ``xinhuo up`` on RabbitMQ: an api and a worker for each service, kept running."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from xinhuo.chassis import logs
+from xinhuo.chassis.config import SERVICES, Settings
+
+log = logs.get("children")
+ROLES = {"api": 0, "worker": 10}
+_READY_SECONDS = 60.0
+
+
+class ChildFailed(Exception):
+    """A process of a service ended while it was starting; the text ends with the last lines of its log."""
+
+
+class Children:
+    """Starts the processes, starts one again that ends by itself, and stops them all."""
+
+    def __init__(self, settings: Settings, environment: dict[str, str]) -> None:
+        self._settings, self._environment = settings, environment
+        self._processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="children", daemon=True)
+
+    def start(self) -> None:
+        """Start all processes and the thread that watches them."""
+        for name in SERVICES:
+            for role in ROLES:
+                self._spawn(name, role)
+
+    def wait_ready(self) -> None:
+        """Wait until every process says it is ready; raises ChildFailed or TimeoutError."""
+        deadline = time.monotonic() + _READY_SECONDS
+        for (name, role), process in self._processes.items():
+            while not self._is_ready(name, role):
+                if process.poll() is not None:
+                    raise ChildFailed(f"{name} {role} ended with {process.returncode}:\n{self._log_end(name, role)}")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{name} {role} is not ready:\n{self._log_end(name, role)}")
+                self._stopping.wait(0.1)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Let all finish what they are at, then end."""
+        self._stopping.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(self._settings.drain_seconds + 5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _port(self, name: str, role: str) -> int:
+        return self._settings.port_of(name) + ROLES[role]
+
+    def _log_path(self, name: str, role: str) -> Path:
+        return self._settings.data.absolute() / "logs" / f"{name}-{role}.log"
+
+    def _log_end(self, name: str, role: str) -> str:
+        return "\n".join(self._log_path(name, role).read_text(encoding="utf-8").splitlines()[-5:])
+
+    def _spawn(self, name: str, role: str) -> None:
+        path = self._log_path(name, role)
+        path.parent.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "xinhuo.cli.process", name, "--role", role]
+        command += ["--port", str(self._port(name, role)), "--parent", str(os.getpid())]
+        with path.open("ab") as output:
+            self._processes[name, role] = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _is_ready(self, name: str, role: str) -> bool:
+        address = f"http://{self._settings.host}:{self._port(name, role)}/readyz"
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+        return False
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(1.0):
+            for (name, role), process in list(self._processes.items()):
+                if process.poll() is not None:
+                    log.error("child_ended", service=name, role=role, code=process.returncode)
+                    self._spawn(name, role)

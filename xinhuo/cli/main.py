@@ -1,0 +1,269 @@
+"""The ``xinhuo`` command. Each command imports what it needs when it runs, so that help is instant."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from xinhuo import __version__
+
+from .exits import Exit
+from .hours import app as hours_app
+
+app = typer.Typer(
+    help="薪火：志愿服务活动系统 / Xinhuo: volunteer campaigns, from the notice to the star.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db_app = typer.Typer(help="数据库结构 / Database schemas.", no_args_is_help=True)
+topology_app = typer.Typer(help="消息拓扑 / Exchanges and queues.", no_args_is_help=True)
+subs_app = typer.Typer(help="部门订阅 / Subscriptions of departments.", no_args_is_help=True)
+key_app = typer.Typer(help="主密钥 / The master key.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+app.add_typer(topology_app, name="topology")
+app.add_typer(subs_app, name="subs")
+app.add_typer(hours_app, name="hours")
+app.add_typer(key_app, name="key")
+
+Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
+Service = Annotated[str, typer.Argument(help="notices | volunteers | awards | notify")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xinhuo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="版本 / Show the version.")
+    ] = False,
+) -> None:
+    """薪火：志愿服务活动系统 / Xinhuo: volunteer campaigns, from the notice to the star."""
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option(help="数据目录 / Data folder [xinhuo-data]")] = None,
+    port_base: Annotated[
+        int | None, typer.Option(min=1, max=65000, help="端口起点 / First port [8000]; notices +1 … notify +4")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="跑完示例即退出 / Show the sample working, then exit.")] = False,
+    sample: Annotated[bool, typer.Option(help="装入示例数据 / Load the sample data.")] = True,
+    as_json: Json = False,
+) -> None:
+    """在一台机器上启动全部服务 / Start everything in one place, with sample data."""
+    from . import up as command
+
+    with _explained():
+        code = command.run(
+            os.environ, data=data, port_base=port_base, once=once, with_sample=sample, as_json=as_json
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def serve(
+    service: Service,
+    role: Annotated[str, typer.Option(help="api | worker | all")] = "all",
+    port: Annotated[
+        int | None, typer.Option(help="HTTP 端口 / HTTP port; a worker serves health and metrics there.")
+    ] = None,
+) -> None:
+    """运行一个服务进程（需要 RabbitMQ 和 PostgreSQL）/ Run one process of a service."""
+    from xinhuo.chassis import config
+
+    with _explained():
+        settings = config.load(os.environ)
+        _known_service(service)
+        if role not in ("api", "worker", "all"):
+            _fail(Exit.USAGE, f"--role 应为 api、worker 或 all / --role must be api, worker or all, not {role!r}")
+        chosen = port or settings.port_of(service) + (10 if role == "worker" else 0)
+        command = [sys.executable, "-m", "xinhuo.cli.process", service, "--role", role, "--port", str(chosen)]
+        os.execv(sys.executable, command)  # noqa: S606  (eventlet must patch before anything else is imported)
+
+
+@db_app.command("upgrade")
+def db_upgrade(
+    service: Annotated[str | None, typer.Argument(help="一个服务；不写则全部 / One service, or all.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """升级数据库结构 / Bring the schemas to the newest version."""
+
+    def work(name: str, db: Any, versions: Path) -> dict[str, Any]:
+        from xinhuo.chassis import migrations
+
+        if dry_run:
+            return {"service": name, "from": migrations.current(db), "to": migrations.head(versions)}
+        before, after = migrations.upgrade(db, versions)
+        return {"service": name, "from": before, "to": after}
+
+    _each_database(service, work, as_json)
+
+
+@db_app.command("current")
+def db_current(
+    service: Annotated[str | None, typer.Argument(help="一个服务；不写则全部 / One service, or all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """查看数据库结构版本；有待升级时退出码 1 / Show schema versions; exit 1 when an upgrade is pending."""
+
+    def work(name: str, db: Any, versions: Path) -> dict[str, Any]:
+        from xinhuo.chassis import migrations
+
+        return {"service": name, "from": migrations.current(db), "to": migrations.head(versions)}
+
+    if any(row["from"] != row["to"] for row in _each_database(service, work, as_json)):
+        raise typer.Exit(Exit.REFUSED)
+
+
+@topology_app.command("apply")
+def topology_apply(dry_run: DryRun = False, as_json: Json = False) -> None:
+    """声明交换机和队列（可重复执行，不删除）/ Declare exchanges and queues; idempotent, deletes nothing."""
+    from . import broker
+
+    with _explained():
+        made = broker.apply_topology(os.environ, dry_run=dry_run)
+    if as_json:
+        _print_json({"dry_run": dry_run, "made": made})
+        return
+    for line in made:
+        typer.echo(f"{'将新建 / would make' if dry_run else '已新建 / made'}: {line}")
+    if not made:
+        typer.echo("已是最新 / nothing to do")
+
+
+@subs_app.command("create")
+def subs_create(
+    code: Annotated[str, typer.Argument(help="部门代号（小写字母、数字、-）/ Code of the department.")],
+    events: Annotated[str, typer.Option(help="事件类型，逗号分隔 / Event types, separated by commas.")],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """建立部门的事件出口 dept.<code>.events / Make a department's exchange, bound to the types it wants."""
+    from . import broker
+
+    with _explained():
+        result = broker.create_subscription(
+            os.environ, code, [item.strip() for item in events.split(",") if item.strip()], dry_run=dry_run
+        )
+    if as_json:
+        _print_json(result)
+        return
+    typer.echo(f"{'将建立 / would make' if dry_run else '已建立 / made'}: {result['exchange']}")
+    for topic in result["events"]:
+        typer.echo(f"  {topic}")
+    typer.echo("接收方法见 docs/subscribing.md / how to receive: docs/subscribing.md")
+
+
+@subs_app.command("events")
+def subs_events(as_json: Json = False) -> None:
+    """列出可订阅的公开事件 / List the public events one can subscribe to."""
+    from . import broker
+
+    listed = broker.public_events()
+    if as_json:
+        _print_json({"events": listed})
+        return
+    for item in listed:
+        typer.echo(f"{item['type']:<40} {item['what']}")
+
+
+@key_app.command("create")
+def key_create(
+    path: Annotated[Path | None, typer.Argument(help="文件 / File [XINHUO_KEY_FILE or data/master.key]")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """新建主密钥（已有则保留）/ Make a new master key; an existing one is kept."""
+    from xinhuo.chassis import config, security
+
+    from . import build
+
+    with _explained():
+        target = path or build.key_path(config.load(os.environ))
+        existed = target.exists()
+        if not dry_run:
+            security.create_key_file(target)
+    word = "已存在，保留 / kept" if existed else "将新建 / would make" if dry_run else "已新建 / made"
+    typer.echo(f"{word}: {target}")
+
+
+def _each_database(
+    service: str | None, work: Callable[[str, Any, Path], dict[str, Any]], as_json: bool
+) -> list[dict[str, Any]]:
+    from xinhuo.chassis import config
+
+    from . import build
+
+    rows = []
+    with _explained():
+        settings = config.load(os.environ)
+        for name in [_known_service(service)] if service else config.SERVICES:
+            db = build.database(name, settings)
+            try:
+                rows.append(work(name, db, build.versions_of(name)))
+            finally:
+                db.close()
+    if as_json:
+        _print_json({"services": rows})
+    else:
+        for row in rows:
+            state = "已是最新 / up to date" if row["from"] == row["to"] else f"{row['from'] or '—'} → {row['to']}"
+            typer.echo(f"{row['service']:<12} {state}")
+    return rows
+
+
+def _known_service(name: str) -> str:
+    from xinhuo.chassis.config import SERVICES
+
+    if name not in SERVICES:
+        _fail(Exit.USAGE, f"没有服务 {name!r}，可选 {'、'.join(SERVICES)} / unknown service; one of {', '.join(SERVICES)}")
+    return name
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the errors that a person can do something about into one message and an exit code."""
+    from xinhuo.chassis.config import BadSettings
+    from xinhuo.chassis.db import DatabaseUnavailable, is_outage
+    from xinhuo.chassis.security import BadKeyFile
+    from xinhuo.chassis.wire import BrokerUnavailable
+
+    from .broker import BadSubscription
+
+    try:
+        yield
+    except (BadSettings, BadKeyFile, BadSubscription) as error:
+        _fail(Exit.USAGE, str(error))
+    except BrokerUnavailable as error:
+        _fail(Exit.UNAVAILABLE, f"RabbitMQ 连接不上，请检查 AMQP_URI 与服务状态 / the broker is away: {error}")
+    except KeyboardInterrupt:
+        _fail(Exit.INTERRUPTED, "已中断 / interrupted")
+    except Exception as error:
+        if isinstance(error, DatabaseUnavailable) or is_outage(error):
+            _fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上，请检查 DATABASE_URL 与服务状态 / the database is away")
+        raise
+
+
+def _fail(code: Exit, message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
