@@ -63,7 +63,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """Read a JSON object strictly.
 
     A byte order mark is accepted. Raises the Body… errors: empty, not UTF-8, broken (with line and column),
-    NaN or Infinity, a key twice, nested deeper than 20, or not an object.
+    NaN or Infinity, a key twice, half a surrogate pair, nested deeper than 20, or not an object.
     """
     if not data.strip():
         raise BodyEmpty("请求正文为空，请提交 JSON 对象。", "The body is empty; send a JSON object.")
@@ -89,6 +89,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BodyNotObject("请求正文应为 JSON 对象（{…}）。", "The body must be a JSON object ({…}).")
     _check_depth(value)
+    _check_surrogates(text, value)
     return value
 
 
@@ -119,6 +120,19 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _too_deep()
+
+
+def _check_surrogates(text: str, value: Any) -> None:
+    """Refuse half a surrogate pair: no character, and neither database nor answer can hold it."""
+    if "\\ud" not in text.lower():
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BodyNotJson(
+            "JSON 中有不成对的 \\ud8xx 转义，不是有效字符，请更正。",
+            "The JSON holds an unpaired surrogate escape, which is no character; correct it.",
+        ) from None
 
 
 def _too_deep() -> BodyTooDeep:
