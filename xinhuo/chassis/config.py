@@ -40,7 +40,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _database_url(text: str) -> str:
-    """postgresql://user:password@host:port/database"""  # noqa: D400, D415  (shown as the form expected)
+    """postgresql://user:password@host:port/database"""
     parts = urlsplit(text)
     if parts.scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not parts.path.strip("/"):
         raise ValueError
@@ -48,7 +48,7 @@ def _database_url(text: str) -> str:
 
 
 def _amqp_uri(text: str) -> str:
-    """amqp://user:password@host:port/vhost"""  # noqa: D400, D415
+    """amqp://user:password@host:port/vhost"""
     parts = urlsplit(text)
     if parts.scheme not in {"amqp", "amqps", "pyamqp", "memory"} or (parts.scheme != "memory" and not parts.hostname):
         raise ValueError
@@ -56,7 +56,7 @@ def _amqp_uri(text: str) -> str:
 
 
 def _zone(text: str) -> str:
-    """Asia/Shanghai"""  # noqa: D400, D415
+    """Asia/Shanghai"""
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -65,18 +65,20 @@ def _zone(text: str) -> str:
 
 
 def _path(text: str) -> Path:
-    """文件路径 / a path"""  # noqa: D400, D415
+    """文件路径 / a path"""
     return Path(text).expanduser()
 
 
 def _host(text: str) -> str:
-    """127.0.0.1"""  # noqa: D400, D415
+    """127.0.0.1"""
     if not text or " " in text:
         raise ValueError
     return text
 
 
-def _setting(variable: str, default: Any, parse: Callable[[str], Any], zh: str, en: str, *, secret: bool = False) -> Any:
+def _setting(
+    variable: str, default: Any, parse: Callable[[str], Any], zh: str, en: str, *, secret: bool = False
+) -> Any:
     return field(
         default=default,
         metadata={"variable": variable, "parse": parse, "zh": zh, "en": en, "secret": secret},
@@ -116,7 +118,11 @@ class Settings:
         "XINHUO_LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "日志级别", "log level"
     )
     db_pool: int = _setting(
-        "XINHUO_DB_POOL", 10, _number(2, 200), "每个进程的数据库连接上限", "database connections a process may use"
+        "XINHUO_DB_POOL",
+        10,
+        _number(2, 200),
+        "每个进程的数据库连接上限",
+        "database connections a process may use",
     )
     http_workers: int = _setting(
         "XINHUO_HTTP_WORKERS", 64, _number(1, 1000), "同时处理的请求数", "requests handled at once"

@@ -22,7 +22,7 @@ _OUTAGE = {"57P01", "57P02", "57P03", "53100", "53200", "53300", "08000", "08003
 
 
 class DatabaseUnavailable(Unavailable):
-    """The service's database is away"""  # noqa: D400, D415  (the title in English)
+    """The service's database is away"""
 
     code = "database.unavailable"
     title = "数据库暂时不可用"

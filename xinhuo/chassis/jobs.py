@@ -25,9 +25,7 @@ _LEASE = sa.text(
     ORDER BY period_start DESC LIMIT 1 FOR UPDATE SKIP LOCKED
     """
 )
-_FINISH = sa.text(
-    "UPDATE jobs SET finished_at = clock_timestamp() WHERE name = :name AND period_start = :period"
-)
+_FINISH = sa.text("UPDATE jobs SET finished_at = clock_timestamp() WHERE name = :name AND period_start = :period")
 _FORGET = sa.text(
     """
     DELETE FROM jobs WHERE (name, period_start) IN (

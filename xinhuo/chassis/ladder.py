@@ -128,9 +128,7 @@ def _park(session: Session, service: str, handler: str, delivery: Delivery, erro
         },
     )
     metrics.EVENTS_CONSUMED.labels(service, handler, "parked").inc()
-    log.warning(
-        "event_parked", handler=handler, event_id=str(delivery.envelope.id), reason=_reason(error), attempts=1
-    )
+    log.warning("event_parked", handler=handler, event_id=str(delivery.envelope.id), reason=_reason(error), attempts=1)
 
 
 def retry_parked(db: Database, handlers: Mapping[str, Handle], *, limit: int = 100) -> int:
@@ -175,9 +173,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle]) -> bool:
     return True
 
 
-def _step(
-    session: Session, service: str, handler: str, attempts: int, delivery: Delivery, error: Exception
-) -> None:
+def _step(session: Session, service: str, handler: str, attempts: int, delivery: Delivery, error: Exception) -> None:
     if isinstance(error, PermanentEventError) or attempts > len(PARK_FOR):
         _unpark(session, handler, delivery.envelope.id)
         _bury(session, service, handler, delivery, error, attempts=attempts)
@@ -206,9 +202,7 @@ def _unpark(session: Session, handler: str, event_id: UUID) -> None:
     )
 
 
-def _bury(
-    session: Session, service: str, handler: str, delivery: Delivery, error: Exception, *, attempts: int
-) -> None:
+def _bury(session: Session, service: str, handler: str, delivery: Delivery, error: Exception, *, attempts: int) -> None:
     stack = "".join(traceback.format_tb(error.__traceback__))[-8000:]
     _insert_dead(session, handler, delivery, _reason(error), _describe(error), stack, attempts)
     metrics.EVENTS_CONSUMED.labels(service, handler, "dead_lettered").inc()
@@ -244,7 +238,11 @@ def bury_message(db: Database, handler: str, body: bytes, reason: str, why: str)
         insert_dead_letter(session, handler, body, reason, why)
     metrics.EVENTS_CONSUMED.labels(db.service, handler, "dead_lettered").inc()
     log.error(
-        "message_dead_lettered", handler=handler, reason=reason, size=len(body), sha256=inbox.body_hash(body).hex()
+        "message_dead_lettered",
+        handler=handler,
+        reason=reason,
+        size=len(body),
+        sha256=inbox.body_hash(body).hex(),
     )
 
 

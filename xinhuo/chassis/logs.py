@@ -66,5 +66,7 @@ def describe(error: BaseException) -> dict[str, str]:
     frames = traceback.extract_tb(error.__traceback__)
     return {
         "error": f"{type(error).__module__}.{type(error).__qualname__}",
-        "stack": " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in reversed(frames[-12:])),
+        "stack": " < ".join(
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in reversed(frames[-12:])
+        ),
     }

@@ -68,9 +68,7 @@ def http(
     takes a list of bodies from requests that arrived together and returns, for each, a value or an exception.
     ``errors`` lists the rule errors the route can answer with, for the documentation.
     """
-    return _mark(
-        Http(method, path, accepts, query, returns, status, body_limit, media_type, coalesce, errors)
-    )
+    return _mark(Http(method, path, accepts, query, returns, status, body_limit, media_type, coalesce, errors))
 
 
 def subscribe(*events: type[Event], batch: int | None = None) -> Callable[[F], F]:

@@ -30,9 +30,7 @@ OUTBOX_OLDEST = Gauge(
     "xinhuo_outbox_oldest_unpublished_age_seconds", "Age of the oldest event not yet published.", ["service"]
 )
 DEAD_LETTERS = Gauge("xinhuo_dead_letters", "Dead letters that wait for a decision.", ["service", "reason"])
-JOB_LAST_SUCCESS = Gauge(
-    "xinhuo_job_last_success_timestamp_seconds", "When a job last ended well.", ["service", "job"]
-)
+JOB_LAST_SUCCESS = Gauge("xinhuo_job_last_success_timestamp_seconds", "When a job last ended well.", ["service", "job"])
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

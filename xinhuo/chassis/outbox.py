@@ -1,5 +1,7 @@
 """The outbox: an event is written in the transaction that makes it true."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from . import metrics, trace
 from .ids import new_id
 
 _PENDING = "xinhuo_recorded_events"
+_REHEARSING = "xinhuo_rehearsing"
 
 _INSERT = sa.text(
     """
@@ -40,10 +43,28 @@ def record(session: Session, event: Event, *, caused_by: codec.Envelope | None =
         correlationid=(caused_by.correlationid or str(caused_by.id)) if caused_by else None,
         causationid=str(caused_by.id) if caused_by else None,
     )
-    session.info.setdefault(_PENDING, []).append((envelope, codec.encode(envelope)))
+    payload = codec.encode(envelope)
+    if session.info.get(_REHEARSING):
+        return envelope.id
+    session.info.setdefault(_PENDING, []).append((envelope, payload))
     if session.in_nested_transaction():
         write_pending(session)
     return envelope.id
+
+
+@contextmanager
+def rehearsal(session: Session) -> Iterator[None]:
+    """Do the work of the block for its result only: what it writes is taken back, what it records is dropped.
+
+    So a check can run the very code of the real thing. The locks that the block takes are given back at its end.
+    """
+    savepoint = session.begin_nested()
+    session.info[_REHEARSING] = True
+    try:
+        yield
+    finally:
+        del session.info[_REHEARSING]
+        savepoint.rollback()
 
 
 def write_pending(session: Session) -> None:

@@ -48,7 +48,12 @@ class Relay:
     """Publishes one service's events in one lane: ``inside`` for our own services, ``public`` for departments."""
 
     def __init__(
-        self, db: Database, publisher: Publisher, *, lane: str = "inside", mandatory: frozenset[str] = frozenset()
+        self,
+        db: Database,
+        publisher: Publisher,
+        *,
+        lane: str = "inside",
+        mandatory: frozenset[str] = frozenset(),
     ) -> None:
         self.db = db
         self.publisher = publisher
@@ -77,7 +82,9 @@ class Relay:
         name = f"xinhuo relay {self.db.service} {self.lane}"
         with self.db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             try:
-                while not connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtextextended(:n, 1))"), {"n": name}):
+                while not connection.scalar(
+                    sa.text("SELECT pg_try_advisory_lock(hashtextextended(:n, 1))"), {"n": name}
+                ):
                     if stop.wait(1.0):
                         return
                 self.active = True
@@ -144,9 +151,7 @@ class Relay:
             body, content_type = codec.join_batch(bodies), codec.BATCH_CONTENT_TYPE
         first: UUID = part[0].id
         exchange = events_exchange(topic.partition(".")[0])
-        return Outgoing(
-            exchange, routing_key(topic), body, content_type, str(first), topic, topic in self.mandatory
-        )
+        return Outgoing(exchange, routing_key(topic), body, content_type, str(first), topic, topic in self.mandatory)
 
 
 def _parts(rows: list[Any]) -> Iterator[list[Any]]:

@@ -74,9 +74,7 @@ def load_keys(path: Path) -> Keys:
             f"no master key at {path}: restore it, or make one with 'xinhuo key create' for a new installation"
         ) from None
     except (OSError, ValueError) as error:
-        raise BadKeyFile(
-            f"主密钥 {path} 无法使用（{type(error).__name__}） / the master key cannot be used"
-        ) from None
+        raise BadKeyFile(f"主密钥 {path} 无法使用（{type(error).__name__}） / the master key cannot be used") from None
 
 
 def create_key_file(path: Path) -> None:

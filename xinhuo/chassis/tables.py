@@ -111,7 +111,10 @@ def ensure_inbox_partitions(connection: Any, today: date, *, months_ahead: int =
     """
     existing = set(
         connection.execute(
-            sa.text("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'inbox'::regclass")
+            sa.text(
+                "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+                " WHERE i.inhparent = 'inbox'::regclass"
+            )
         ).scalars()
     )
     made = []

@@ -51,10 +51,7 @@ def routing_key(topic: str) -> str:
 def subscribed_topics(services: Iterable[type[Service]]) -> frozenset[str]:
     """Return the event types that some service wants; these go out mandatory."""
     return frozenset(
-        event.topic
-        for service in services
-        for mark in marked(service, Subscription).values()
-        for event in mark.events
+        event.topic for service in services for mark in marked(service, Subscription).values() for event in mark.events
     )
 
 

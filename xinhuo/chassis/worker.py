@@ -101,9 +101,7 @@ class Worker:
                 )
             ).one()
             dead: Any = session.execute(
-                sa.text(
-                    "SELECT reason, count(*) FILTER (WHERE state = 'waiting') FROM dead_letters GROUP BY reason"
-                )
+                sa.text("SELECT reason, count(*) FILTER (WHERE state = 'waiting') FROM dead_letters GROUP BY reason")
             ).all()
         metrics.OUTBOX_PENDING.labels(service).set(pending)
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))

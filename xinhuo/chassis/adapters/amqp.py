@@ -336,16 +336,15 @@ def bind_exchange(uri: str, destination: str, source: str, routing_keys: Sequenc
 
 
 def _missing(connection: Connection, topology: Topology) -> list[str]:
-    lacking = [
-        f"exchange {name}"
-        for name in topology.exchanges
-        if not _exists(connection, lambda channel, name=name: channel.exchange_declare(name, "topic", passive=True))
-    ]
-    return lacking + [
-        f"queue {queue.name}"
-        for queue in topology.queues
-        if not _exists(connection, lambda channel, queue=queue: channel.queue_declare(queue.name, passive=True))
-    ]
+    def exchange(name: str) -> Callable[[Any], object]:
+        return lambda channel: channel.exchange_declare(name, "topic", passive=True)
+
+    def queue(name: str) -> Callable[[Any], object]:
+        return lambda channel: channel.queue_declare(name, passive=True)
+
+    wanted = [("exchange", name, exchange(name)) for name in topology.exchanges]
+    wanted += [("queue", one.name, queue(one.name)) for one in topology.queues]
+    return [f"{kind} {name}" for kind, name, ask in wanted if not _exists(connection, ask)]
 
 
 def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:

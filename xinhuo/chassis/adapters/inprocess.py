@@ -137,7 +137,7 @@ class MemoryConsumer:
         channel.close()
 
     def _read(self, channel: Any) -> list[Incoming]:
-        found = []
+        found: list[Incoming] = []
         while len(found) < self._batch:
             message = channel.basic_get(self.queue, no_ack=True)
             if message is None:
@@ -202,10 +202,10 @@ class InProcess:
                 self._run(consumer.queue, consumer.run, self._stop)
             self._run(f"{service.name}.housekeeping", worker.housekeep, self._stop)
 
-    def serve(self, app: Any, host: str, port: int, *, workers: int, seconds: float) -> int:
+    def serve(self, app: Any, host: str, port: int, *, workers: int, seconds: int) -> int:
         """Serve a WSGI application on an address; return the port. Raises OSError when it is taken."""
         server = wsgi.Server((host, port), app, numthreads=workers, timeout=seconds, server_name="xinhuo")
-        server.error_log = _log_server_error
+        server.error_log = _log_server_error  # type: ignore[method-assign]  # cheroot's own way to say so
         server.prepare()
         self._servers.append(server)
         self._run(f"http {port}", server.serve)
@@ -249,8 +249,10 @@ def republish(publisher: MemoryPublisher, worker: Worker) -> int:
                         f"SELECT o.id, o.payload FROM {event.publisher}.outbox o"  # noqa: S608  (names from code)
                         " WHERE o.type = :type AND o.published_at IS NOT NULL"
                         " AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.event_id = o.id AND i.handler = :handler)"
-                        " AND NOT EXISTS (SELECT 1 FROM parked_events p WHERE p.event_id = o.id AND p.handler = :handler)"
-                        " AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.event_id = o.id AND d.handler = :handler)"
+                        " AND NOT EXISTS (SELECT 1 FROM parked_events p"
+                        " WHERE p.event_id = o.id AND p.handler = :handler)"
+                        " AND NOT EXISTS (SELECT 1 FROM dead_letters d"
+                        " WHERE d.event_id = o.id AND d.handler = :handler)"
                         " ORDER BY o.seq"
                     ),
                     {"type": event.topic, "handler": handler},

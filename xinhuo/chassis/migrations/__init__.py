@@ -48,7 +48,8 @@ def head(versions: Path) -> str:
 def _current(connection: sa.Connection, schema: str) -> str | None:
     if not connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": f'"{schema}".alembic_version'}):
         return None
-    revision: str | None = connection.scalar(sa.text(f'SELECT version_num FROM "{schema}".alembic_version'))
+    version = sa.table("alembic_version", sa.column("version_num"), schema=schema)
+    revision: str | None = connection.scalar(sa.select(version.c.version_num))
     return revision
 
 

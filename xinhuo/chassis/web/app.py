@@ -1,7 +1,7 @@
-"""One service's WSGI application: limits, schemas, one transaction, problem+json; the same under every adapter."""
+"""One service's WSGI application: limits, schemas, one transaction, problem+json."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -120,7 +120,7 @@ class HttpApp:
         except Exception as error:  # the boundary, on the adapter's side
             return _unexpected(error)
 
-    def _match(self, request: Request) -> tuple[Any, dict[str, Any]]:
+    def _match(self, request: Request) -> tuple[Any, Mapping[str, Any]]:
         adapter = self._map.bind_to_environ(request.environ)
         try:
             return adapter.match()
@@ -136,7 +136,7 @@ class HttpApp:
                 "没有这个地址，接口说明见 /docs。", "There is nothing at this address; see /docs."
             ) from None
 
-    def _prepare(self, route: Route, request: Request, arguments: dict[str, Any]) -> Callable[[], Response]:
+    def _prepare(self, route: Route, request: Request, arguments: Mapping[str, Any]) -> Callable[[], Response]:
         mark = route.mark
         inputs: dict[str, Any] = dict(arguments)
         key = request.headers.get("Idempotency-Key") if mark.method == "POST" else None
@@ -173,9 +173,7 @@ class HttpApp:
                 headers = {**stored.headers, "Idempotency-Replayed": "true"}
                 return Response(stored.body, stored.status, headers)
             response = self._response(route, self._call(route, session, inputs), request)
-            kept = {
-                header: response.headers[header] for header in _KEPT_HEADERS if header in response.headers
-            }
+            kept = {header: response.headers[header] for header in _KEPT_HEADERS if header in response.headers}
             answer = idempotency.StoredAnswer(response.status_code, response.get_data(), kept)
             idempotency.keep(session, runtime.keys, key, name, hashed, answer)
             return response
@@ -248,7 +246,8 @@ def routes_of(service_class: type) -> list[Route]:
 
 
 def _instance(given: Any) -> ma.Schema | None:
-    return given() if isinstance(given, type) else given
+    schema_instance: ma.Schema | None = given() if isinstance(given, type) else given
+    return schema_instance
 
 
 def _rule(path: str) -> str:
@@ -322,4 +321,3 @@ def _unexpected(error: Exception) -> Response:
             f"Something went wrong on our side and nothing was changed; tell the operators the trace id {hint}.",
         )
     )
-

@@ -41,7 +41,8 @@ def read(request: Request, limit: int) -> bytes:
         data: bytes = stream.read(limit + 1) if chunked else stream.read()
     except (ClientDisconnected, OSError, ValueError):
         raise BodyIncomplete(
-            "请求正文没有按时完整到达，请重新发送。", "The body did not arrive whole and in time; send it again."
+            "请求正文没有按时完整到达，请重新发送。",
+            "The body did not arrive whole and in time; send it again.",
         ) from None
     if len(data) > limit:
         raise _too_large(limit)

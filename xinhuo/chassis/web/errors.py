@@ -4,84 +4,84 @@ from ..errors import BadRequest, Conflict, NotFound, RuleError, TooLarge, Unsupp
 
 
 class BodyEmpty(BadRequest):
-    """The body is empty"""  # noqa: D400, D415
+    """The body is empty"""
 
     code = "body.empty"
     title = "请求正文为空"
 
 
 class BodyNotJson(BadRequest):
-    """The body is no JSON"""  # noqa: D400, D415
+    """The body is no JSON"""
 
     code = "body.not_json"
     title = "请求正文不是合法的 JSON"
 
 
 class BodyNotUtf8(BadRequest):
-    """The body is not UTF-8"""  # noqa: D400, D415
+    """The body is not UTF-8"""
 
     code = "body.not_utf8"
     title = "请求正文不是 UTF-8 编码"
 
 
 class BodyNotObject(BadRequest):
-    """The body is not a JSON object"""  # noqa: D400, D415
+    """The body is not a JSON object"""
 
     code = "body.not_object"
     title = "请求正文应为 JSON 对象"
 
 
 class BodyDuplicateKey(BadRequest):
-    """A key stands twice in one object"""  # noqa: D400, D415
+    """A key stands twice in one object"""
 
     code = "body.duplicate_key"
     title = "JSON 中有重复的键"
 
 
 class BodyTooDeep(BadRequest):
-    """The body is nested too deeply"""  # noqa: D400, D415
+    """The body is nested too deeply"""
 
     code = "body.too_deep"
     title = "JSON 嵌套过深"
 
 
 class BodyLengthAmbiguous(BadRequest):
-    """Content-Length and Transfer-Encoding contradict each other"""  # noqa: D400, D415
+    """Content-Length and Transfer-Encoding contradict each other"""
 
     code = "body.length_ambiguous"
     title = "正文长度含混"
 
 
 class BodyIncomplete(BadRequest):
-    """The body ended before its announced length, or took too long"""  # noqa: D400, D415
+    """The body ended before its announced length, or took too long"""
 
     code = "body.incomplete"
     title = "请求正文不完整"
 
 
 class BodyTooLarge(TooLarge):
-    """The body is larger than this route takes"""  # noqa: D400, D415
+    """The body is larger than this route takes"""
 
     code = "body.too_large"
     title = "请求正文过大"
 
 
 class WrongMediaType(UnsupportedMediaType):
-    """The body is not of a type this route takes"""  # noqa: D400, D415
+    """The body is not of a type this route takes"""
 
     code = "body.wrong_type"
     title = "请求正文类型不对"
 
 
 class RouteNotFound(NotFound):
-    """There is nothing at this address"""  # noqa: D400, D415
+    """There is nothing at this address"""
 
     code = "route.not_found"
     title = "没有这个地址"
 
 
 class MethodNotAllowed(RuleError):
-    """This address does not take this method"""  # noqa: D400, D415
+    """This address does not take this method"""
 
     status = 405
     code = "route.method_not_allowed"
@@ -89,7 +89,7 @@ class MethodNotAllowed(RuleError):
 
 
 class QueryInvalid(BadRequest):
-    """The query parameters are wrong"""  # noqa: D400, D415
+    """The query parameters are wrong"""
 
     code = "query.invalid"
     title = "查询参数有误"
@@ -108,28 +108,28 @@ class QueryInvalid(BadRequest):
 
 
 class KeyMalformed(BadRequest):
-    """The Idempotency-Key is not 1 to 255 visible ASCII characters"""  # noqa: D400, D415
+    """The Idempotency-Key is not 1 to 255 visible ASCII characters"""
 
     code = "idempotency.key_malformed"
     title = "Idempotency-Key 格式不对"
 
 
 class KeyReused(RuleError):
-    """The Idempotency-Key was used before with another request"""  # noqa: D400, D415
+    """The Idempotency-Key was used before with another request"""
 
     code = "idempotency.key_reused"
     title = "Idempotency-Key 已用于另一请求"
 
 
 class KeyInFlight(Conflict):
-    """A request with this Idempotency-Key is being worked on"""  # noqa: D400, D415
+    """A request with this Idempotency-Key is being worked on"""
 
     code = "idempotency.in_flight"
     title = "相同 Idempotency-Key 的请求正在处理"
 
 
 class PreconditionRequired(RuleError):
-    """If-Match is needed to change this"""  # noqa: D400, D415
+    """If-Match is needed to change this"""
 
     status = 428
     code = "precondition.required"
@@ -137,7 +137,7 @@ class PreconditionRequired(RuleError):
 
 
 class InternalError(RuleError):
-    """Something went wrong on our side"""  # noqa: D400, D415
+    """Something went wrong on our side"""
 
     status = 500
     code = "internal.error"

@@ -53,7 +53,7 @@ _PROBLEM_SCHEMA = {
 }
 
 
-class _Names(OpenAPIConverter):
+class _Names(OpenAPIConverter):  # type: ignore[misc]  # apispec publishes no types
     """Names our own field classes for OpenAPI."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -61,7 +61,7 @@ class _Names(OpenAPIConverter):
         self.field_mapping[schema.Month] = ("string", None)
 
 
-class _Plugin(MarshmallowPlugin):
+class _Plugin(MarshmallowPlugin):  # type: ignore[misc]
     Converter = _Names
 
 
@@ -104,7 +104,10 @@ def _asset(path: Path) -> Any:
 
 
 def _static(content: bytes, content_type: str) -> Response:
-    policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'"
+    )
     return Response(
         content,
         content_type=content_type,
@@ -124,7 +127,11 @@ def _operation(service_class: type, route: Route) -> dict[str, Any]:
     mark = route.mark
     method = getattr(service_class, route.name)
     summary = (method.__doc__ or route.name).strip().splitlines()[0]
-    operation: dict[str, Any] = {"operationId": route.name, "summary": summary, "parameters": _parameters(route)}
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": summary,
+        "parameters": _parameters(route),
+    }
     if route.accepts is not None:
         operation["requestBody"] = {
             "required": True,

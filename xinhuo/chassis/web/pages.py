@@ -12,7 +12,7 @@ from ..errors import BadRequest
 
 
 class CursorInvalid(BadRequest):
-    """The page cursor is not one that this list gave"""  # noqa: D400, D415
+    """The page cursor is not one that this list gave"""
 
     code = "page.cursor_invalid"
     title = "分页游标无效"

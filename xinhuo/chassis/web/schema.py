@@ -39,7 +39,9 @@ class Schema(ma.Schema):
 
 def _check_text(value: str) -> str:
     for character in value:
-        if ord(character) < 32 and character not in "\n\t" or character in "\u200b\u200c\u200d\u2060\ufeff\u202d\u202e":
+        if (
+            ord(character) < 32 and character not in "\n\t"
+        ) or character in "\u200b\u200c\u200d\u2060\ufeff\u202d\u202e":
             raise ma.ValidationError(
                 f"text.invisible|含有不可见字符 U+{ord(character):04X}，请删除"
                 f"|It holds the invisible character U+{ord(character):04X}; remove it."
@@ -75,9 +77,7 @@ class Code(Text):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
         if not all(character.isascii() and (character.isalnum() or character in "-_") for character in text):
-            raise ma.ValidationError(
-                "code.malformed|只能用字母、数字、- 和 _|Use letters, digits, - and _ only."
-            )
+            raise ma.ValidationError("code.malformed|只能用字母、数字、- 和 _|Use letters, digits, - and _ only.")
         return text
 
     def __init__(self, *, max: int = 40, **options: Any) -> None:
@@ -115,7 +115,9 @@ class QueryInteger(Integer):
     """A whole number written in a query string."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        if not (isinstance(value, str) and value.lstrip("-").isascii() and value.lstrip("-").isdigit() and len(value) < 19):
+        if not (
+            isinstance(value, str) and value.lstrip("-").isascii() and value.lstrip("-").isdigit() and len(value) < 19
+        ):
             raise self.make_error("invalid", input=value)
         return self._in_range(int(value))
 
@@ -145,7 +147,7 @@ class Month(Text):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
         try:
-            return datetime.strptime(text, "%Y-%m").date()  # noqa: DTZ007  (a date, no instant)
+            return datetime.strptime(text, "%Y-%m").date()
         except ValueError:
             raise ma.ValidationError(
                 "field.not_month|应为月份，如 2026-03|This must be a month like 2026-03."
@@ -155,13 +157,18 @@ class Month(Text):
         return None if value is None else f"{value:%Y-%m}"
 
 
+_NOT_INSTANT = (
+    "field.not_instant|应为时间，如 2026-03-05T09:00:00+08:00|This must be a time like 2026-03-05T09:00:00+08:00."
+)
+
+
 class Instant(mf.DateTime):
     """An instant in ISO 8601; one without a zone is read as Asia/Shanghai; loaded and dumped in UTC."""
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
-        "invalid": "field.not_instant|应为时间，如 2026-03-05T09:00:00+08:00|This must be a time like 2026-03-05T09:00:00+08:00.",
-        "format": "field.not_instant|应为时间，如 2026-03-05T09:00:00+08:00|This must be a time like 2026-03-05T09:00:00+08:00.",
+        "invalid": _NOT_INSTANT,
+        "format": _NOT_INSTANT,
     }
 
     def __init__(self, **options: Any) -> None:
@@ -207,17 +214,22 @@ class Choice(mf.String):
         text = super()._deserialize(value, attr, data, **kwargs)
         if text not in self.words:
             listed = "、".join(self.words)
-            raise ma.ValidationError(f"field.not_listed|应为其中之一：{listed}|It must be one of: {', '.join(self.words)}.")
+            raise ma.ValidationError(
+                f"field.not_listed|应为其中之一：{listed}|It must be one of: {', '.join(self.words)}."
+            )
         return text
 
 
 class Nested(mf.Nested):
     """An object of another schema."""
 
-    default_error_messages = {**_COMMON, "type": "field.wrong_type|应为 JSON 对象|This must be a JSON object."}  # noqa: RUF012
+    default_error_messages = {  # noqa: RUF012
+        **_COMMON,
+        "type": "field.wrong_type|应为 JSON 对象|This must be a JSON object.",
+    }
 
 
-class ListOf(mf.List):
+class ListOf(mf.List[Any]):
     """A list of bounded length."""
 
     default_error_messages = {**_COMMON, "invalid": "field.not_list|应为列表|This must be a list."}  # noqa: RUF012
@@ -248,7 +260,7 @@ def by_rule(check: Callable[[Any], Any]) -> Callable[[Any], None]:
         try:
             check(value)
         except RuleError as error:
-            raise ma.ValidationError([error]) from None  # type: ignore[list-item]
+            raise ma.ValidationError([error]) from None
 
     return validate
 
@@ -281,7 +293,9 @@ def _flatten(messages: Any, pointer: str, schema: ma.Schema | None) -> Iterator[
         else:
             code, _, texts = str(message).partition("|")
             zh, _, en = texts.partition("|")
-            yield Problem(pointer, code, zh, en) if en else Problem(pointer, "field.invalid", "内容有误", str(message))
+            yield (
+                Problem(pointer, code, zh, en) if en else Problem(pointer, "field.invalid", "内容有误", str(message))
+            )
 
 
 def _schema_below(schema: ma.Schema | None, name: str) -> ma.Schema | None:
