@@ -1,6 +1,6 @@
 """What an event is: a frozen, typed fact with a permanent topic."""
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -13,7 +13,8 @@ Internal = Annotated[T, msgspec.Meta(extra_json_schema={"x-internal": True})]
 EVENTS: "dict[str, type[Event]]" = {}
 
 
-class _EventMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec does not export its metaclass's type
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class _EventMeta(msgspec.StructMeta):
     """Takes the event's own class arguments before msgspec sees the rest."""
 
     def __new__(
@@ -29,7 +30,7 @@ class _EventMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec does no
     ) -> Any:
         options.setdefault("frozen", True)
         options.setdefault("kw_only", True)
-        cls = super().__new__(mcls, name, bases, namespace, **options)
+        cls: Any = super().__new__(mcls, name, bases, namespace, **options)
         if topic is None:
             return cls
         service, fact, version = topic.split(".")
@@ -56,6 +57,13 @@ class Event(msgspec.Struct, metaclass=_EventMeta):
     fact: ClassVar[str]
     version: ClassVar[int]
     subject_field: ClassVar[str | None]
+
+    if TYPE_CHECKING:  # what the metaclass takes, for the type checker
+
+        def __init_subclass__(
+            cls, *, topic: str | None = None, public: bool = False, subject: str | None = None, **options: Any
+        ) -> None:
+            """Take the event's own class arguments."""
 
     @property
     def subject(self) -> str | None:
