@@ -25,7 +25,7 @@ _INSERT = sa.text(
         CAST(:payloads AS bytea[]), CAST(:publics AS boolean[]))
     """
 )
-_WAKE = sa.text("SELECT pg_notify('xinhuo_outbox', current_schema())")
+_WAKE = sa.text("SELECT pg_notify('xinhuo_outbox_' || current_schema(), '')")
 
 
 def record(session: Session, event: Event, *, caused_by: codec.Envelope | None = None) -> UUID:

@@ -89,9 +89,10 @@ class Relay:
                         return
                 self.active = True
                 log.info("relay_active", lane=self.lane, service=self.db.service)
-                connection.execute(sa.text("LISTEN xinhuo_outbox"))
+                connection.execute(sa.text(f"LISTEN xinhuo_outbox_{self.db.service}"))
                 while not stop.is_set():
                     if self.publish_batch(connection) < BATCH:
+                        self.publisher.keep_alive()
                         _wait_for_news(connection, stop)
             finally:
                 if not connection.invalidated:

@@ -49,6 +49,9 @@ class Publisher(Protocol):
         Raises BrokerUnavailable; then none, some or all may have been published.
         """
 
+    def keep_alive(self) -> None:
+        """Exchange heartbeats while there is nothing to publish; raises BrokerUnavailable."""
+
     def close(self) -> None:
         """Give the connection back."""
 

@@ -93,6 +93,8 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
         found = migrations.current(db)
         if found == head:
             return None
-        return f"库结构为 {found}，应为 {head}，请运行 xinhuo db upgrade / at {found}, not {head}: run xinhuo db upgrade"
+        return (
+            f"库结构为 {found}，应为 {head}，请运行 xinhuo db upgrade / at {found}, not {head}: run xinhuo db upgrade"
+        )
 
     return {"database": database_up, "migration": migrated}

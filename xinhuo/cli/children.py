@@ -85,7 +85,10 @@ class Children:
 
     def _is_ready(self, name: str, role: str) -> bool:
         address = f"http://{self._settings.host}:{self._port(name, role)}/readyz"
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(address, timeout=2) as answer,
+        ):
             return bool(answer.status == 200)
         return False
 

@@ -55,7 +55,8 @@ def _options(
 def up(
     data: Annotated[Path | None, typer.Option(help="数据目录 / Data folder [xinhuo-data]")] = None,
     port_base: Annotated[
-        int | None, typer.Option(min=1, max=65000, help="端口起点 / First port [8000]; notices +1 … notify +4")
+        int | None,
+        typer.Option(min=1, max=65000, help="端口起点 / First port [8000]; notices +1 … notify +4"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="跑完示例即退出 / Show the sample working, then exit.")] = False,
     sample: Annotated[bool, typer.Option(help="装入示例数据 / Load the sample data.")] = True,
@@ -65,9 +66,7 @@ def up(
     from . import up as command
 
     with _explained():
-        code = command.run(
-            os.environ, data=data, port_base=port_base, once=once, with_sample=sample, as_json=as_json
-        )
+        code = command.run(os.environ, data=data, port_base=port_base, once=once, with_sample=sample, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -86,7 +85,10 @@ def serve(
         settings = config.load(os.environ)
         _known_service(service)
         if role not in ("api", "worker", "all"):
-            _fail(Exit.USAGE, f"--role 应为 api、worker 或 all / --role must be api, worker or all, not {role!r}")
+            _fail(
+                Exit.USAGE,
+                f"--role 应为 api、worker 或 all / --role must be api, worker or all, not {role!r}",
+            )
         chosen = port or settings.port_of(service) + (10 if role == "worker" else 0)
         command = [sys.executable, "-m", "xinhuo.cli.process", service, "--role", role, "--port", str(chosen)]
         os.execv(sys.executable, command)  # noqa: S606  (eventlet must patch before anything else is imported)
@@ -227,7 +229,10 @@ def _known_service(name: str) -> str:
     from xinhuo.chassis.config import SERVICES
 
     if name not in SERVICES:
-        _fail(Exit.USAGE, f"没有服务 {name!r}，可选 {'、'.join(SERVICES)} / unknown service; one of {', '.join(SERVICES)}")
+        _fail(
+            Exit.USAGE,
+            f"没有服务 {name!r}，可选 {'、'.join(SERVICES)} / unknown service; one of {', '.join(SERVICES)}",
+        )
     return name
 
 

@@ -57,7 +57,8 @@ def run(
         with contextlib.ExitStack() as stack:
             settings = _prepare(settings, stack, out)
             databases = {name: build.database(name, settings, role="up") for name in SERVICES}
-            stack.callback(lambda: [db.close() for db in databases.values()])
+            for db in databases.values():
+                stack.callback(db.close)
             stack.enter_context(_services(settings, stop, out))
             out.print(f"[bold]薪火已就绪 / ready[/bold] {time.monotonic() - started:.1f} s")
             if with_sample:
@@ -146,9 +147,8 @@ def _port_taken(name: str, port: int, base: int) -> str:
 @contextlib.contextmanager
 def _services(settings: Settings, stop: threading.Event, out: Console) -> Iterator[None]:
     if settings.amqp_uri:
-        from .children import Children
-
         from .broker import apply_topology
+        from .children import Children
 
         apply_topology({"AMQP_URI": settings.amqp_uri}, dry_run=False)
         children = Children(settings, _child_environment(settings))
@@ -177,9 +177,7 @@ def _services(settings: Settings, stop: threading.Event, out: Console) -> Iterat
             except OSError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES, None):
                     raise
-                raise CannotStart(
-                    Exit.PORT_TAKEN, _port_taken(service.name, port, settings.port_base)
-                ) from error
+                raise CannotStart(Exit.PORT_TAKEN, _port_taken(service.name, port, settings.port_base)) from error
         everything.start_workers()
         yield
     finally:

@@ -71,6 +71,18 @@ class ConfirmingPublisher:
             self.close()
             raise BrokerUnavailable(type(error).__name__) from error
 
+    def keep_alive(self) -> None:
+        """See ``wire.Publisher``: an idle connection without heartbeats would be closed by the broker."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.heartbeat_check()
+            while _drain(self._connection, 0.001):
+                continue
+        except LOST as error:
+            self.close()
+            raise BrokerUnavailable(type(error).__name__) from error
+
     def close(self) -> None:
         """Close the connection, if there is one, without waiting for a broker that does not answer."""
         connection, self._connection, self._channel = self._connection, None, None
@@ -213,21 +225,13 @@ class BatchConsumer:
 
     def _fill(self, connection: Connection, prefetch: int) -> None:
         """Wait for a first message, then for more until the batch is full or its short window is over."""
-        self._drain(connection, 1.0)
+        _drain(connection, 1.0)
         connection.heartbeat_check()
         deadline = time.monotonic() + self._window
         while self._buffer and len(self._buffer) < prefetch:
             left = deadline - time.monotonic()
-            if left <= 0 or not self._drain(connection, left):
+            if left <= 0 or not _drain(connection, left):
                 return
-
-    @staticmethod
-    def _drain(connection: Connection, timeout: float) -> bool:
-        try:
-            connection.drain_events(timeout=timeout)
-        except (TimeoutError, socket.timeout):  # noqa: UP041  (two classes under eventlet)
-            return False
-        return True
 
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
@@ -354,6 +358,15 @@ def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:
     except AmqpNotFound:
         return False
     channel.close()
+    return True
+
+
+def _drain(connection: Connection, timeout: float) -> bool:
+    """Handle one thing the broker sent; False when nothing came in time."""
+    try:
+        connection.drain_events(timeout=timeout)
+    except (TimeoutError, socket.timeout):  # noqa: UP041  (two classes under eventlet)
+        return False
     return True
 
 

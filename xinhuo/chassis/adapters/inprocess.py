@@ -93,6 +93,9 @@ class MemoryPublisher:
         self._channel._put(queue, prepared)
         self._broker.ring()
 
+    def keep_alive(self) -> None:
+        """See ``wire.Publisher``: memory needs no heartbeat."""
+
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
