@@ -1,6 +1,9 @@
 """What an event is: a frozen, typed fact with a permanent topic."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, dataclass_transform
+import re
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, dataclass_transform, get_args
 
 import msgspec
 
@@ -8,6 +11,12 @@ T = TypeVar("T")
 
 #: Marks a field that stays between our own services and is left out of the public form of its event.
 Internal = Annotated[T, msgspec.Meta(extra_json_schema={"x-internal": True})]
+
+#: A point in time with its zone; one without is refused.
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+#: The form of a topic: publisher, fact in the past tense, version.
+TOPIC = re.compile(r"([a-z]+)\.([a-z]+(?:_[a-z]+)*)\.v([1-9][0-9]*)")
 
 #: Every event class by its topic, in the order of definition.
 EVENTS: "dict[str, type[Event]]" = {}
@@ -33,13 +42,15 @@ class _EventMeta(msgspec.StructMeta):
         cls: Any = super().__new__(mcls, name, bases, namespace, **options)
         if topic is None:
             return cls
-        service, fact, version = topic.split(".")
-        if not (version.startswith("v") and version[1:].isdigit()):
-            raise TypeError(f"topic {topic!r} must end in .v<number>")
+        parts = TOPIC.fullmatch(topic)
+        if parts is None:
+            raise TypeError(f"topic {topic!r} must be of the form publisher.fact_in_the_past.v1")
         if topic in EVENTS:
             raise TypeError(f"topic {topic!r} is taken by {EVENTS[topic].__name__}")
+        if subject is not None and subject not in cls.__struct_fields__:
+            raise TypeError(f"{name} has no field {subject!r} to be its subject")
         cls.topic, cls.public, cls.subject_field = topic, public, subject
-        cls.publisher, cls.fact, cls.version = service, fact, int(version[1:])
+        cls.publisher, cls.fact, cls.version = parts[1], parts[2], int(parts[3])
         EVENTS[topic] = cls
         return cls
 
@@ -71,18 +82,22 @@ class Event(msgspec.Struct, metaclass=_EventMeta):
         return str(getattr(self, self.subject_field)) if self.subject_field else None
 
 
+@cache
 def internal_fields(event_class: type[Event]) -> frozenset[str]:
-    """Return the names of the fields that the public form of an event leaves out."""
-    return _internal(event_class)
+    """Return the names of the fields that the public form of an event leaves out.
+
+    A field is internal when the mark stands anywhere in its type: ``Internal[UUID] | None``, a list of such,
+    or an object that has an internal field.
+    """
+    return frozenset(field.name for field in msgspec.structs.fields(event_class) if _is_internal(field.type))
 
 
-def _internal(event_class: type[Event]) -> frozenset[str]:
-    names = set()
-    for field in msgspec.structs.fields(event_class):
-        for meta in getattr(field.type, "__metadata__", ()):
-            if (getattr(meta, "extra_json_schema", None) or {}).get("x-internal"):
-                names.add(field.name)
-    return frozenset(names)
+def _is_internal(annotation: Any) -> bool:
+    if isinstance(annotation, msgspec.Meta):
+        return bool((annotation.extra_json_schema or {}).get("x-internal"))
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return any(_is_internal(field.type) for field in msgspec.structs.fields(annotation))
+    return any(_is_internal(part) for part in get_args(annotation))
 
 
 def load_all() -> "dict[str, type[Event]]":

@@ -1,11 +1,11 @@
 """What the notices service announces: units and issued notices."""
 
-from datetime import date, datetime
+from datetime import date
 from uuid import UUID
 
 import msgspec
 
-from .base import Event
+from .base import Event, Instant
 
 
 class UnitRegistered(Event, topic="notices.unit_registered.v1", public=True, subject="unit_code"):
@@ -50,7 +50,7 @@ class ObligationOfNotice(msgspec.Struct, frozen=True, kw_only=True):
     lateness: str
     unit_codes: tuple[str, ...]
     due_on: date | None = None
-    due_at: datetime | None = None
+    due_at: Instant | None = None
 
 
 class NoticeIssued(Event, topic="notices.notice_issued.v1", public=True, subject="notice_id"):
@@ -59,8 +59,8 @@ class NoticeIssued(Event, topic="notices.notice_issued.v1", public=True, subject
     notice_id: UUID
     number: str
     issued_on: date
-    starts_at: datetime
-    ends_at: datetime | None = None
+    starts_at: Instant
+    ends_at: Instant | None = None
     categories: tuple[CategoryOfNotice, ...] = ()
     addressees: tuple[str, ...] = ()
     obligations: tuple[ObligationOfNotice, ...] = ()
