@@ -51,7 +51,11 @@ class Api:
     """
 
     def __init__(
-        self, base_urls: Mapping[str, str], *, patience: float = 10.0, timeout: tuple[float, float] = (5.0, 120.0)
+        self,
+        base_urls: Mapping[str, str],
+        *,
+        patience: float = 10.0,
+        timeout: tuple[float, float] = (5.0, 120.0),
     ) -> None:
         self.base_urls = {service: url.rstrip("/") for service, url in base_urls.items()}
         self.patience = patience
@@ -112,7 +116,13 @@ class Api:
         while True:
             try:
                 response = self._session().request(
-                    method, url + path, json=json, data=data, headers=sent, params=params, timeout=self.timeout
+                    method,
+                    url + path,
+                    json=json,
+                    data=data,
+                    headers=sent,
+                    params=params,
+                    timeout=self.timeout,
                 )
             except (requests.ConnectionError, requests.Timeout) as error:
                 if not (safe or _never_sent(error)) or time.monotonic() + pause > until:
@@ -129,19 +139,6 @@ class Api:
             time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def upload(self, service: str, path: str, file: Path, **query: Any) -> Any:
-        """Post a workbook's bytes with its name in the query, and return the answer's JSON."""
-        response = self.request(
-            service,
-            "POST",
-            path,
-            data=file.read_bytes(),
-            headers={"Content-Type": XLSX},
-            params={"file_name": file.name, **query},
-            repeatable=True,
-        )
-        return response.json()
-
     def download(self, service: str, path: str, to: Path) -> Path:
         """Write what a path answers into a file, whole or not at all, and return the file's path."""
         content = self.request(service, "GET", path).content
@@ -152,9 +149,9 @@ class Api:
     def _session(self) -> "requests.Session":
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            import requests
+            from requests import Session
 
-            session = self._local.session = requests.Session()
+            session = self._local.session = Session()
             # The services are on this machine or in this office: no proxy of the environment stands between.
             session.trust_env = False
         return session

@@ -110,7 +110,14 @@ def units() -> list[dict[str, Any]]:
     data = _read("units.yaml")
     found = []
     for code, name, kind, parent, staff, students, groups, aliases in data["units"]:
-        unit = {"code": code, "name": name, "kind": kind, "parent_code": parent, "groups": groups, "aliases": aliases}
+        unit = {
+            "code": code,
+            "name": name,
+            "kind": kind,
+            "parent_code": parent,
+            "groups": groups,
+            "aliases": aliases,
+        }
         counted = {"staff_count": staff, "student_count": students, "counted_on": data["counted_on"]}
         found.append({field: value for field, value in (unit | counted).items() if value not in (None, [])})
     return found

@@ -11,7 +11,8 @@ STRANGERS = 4
 """People after the volunteers, who appear in the workbook and are registered nowhere."""
 
 _SURNAMES = (
-    "陈李黄林何吴梁张刘郑谢罗叶许钟彭邓曾杨周徐马朱胡郭余蔡潘袁董于苏卢蒋丁魏薛阎沈范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾"
+    "陈李黄林何吴梁张刘郑谢罗叶许钟彭邓曾杨周徐马朱胡郭余蔡潘袁董"
+    "于苏卢蒋丁魏薛阎沈范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾"
 )
 # Chosen for being rare as given names, so that hardly anybody is called so.
 _FIRST = "砚禾汀榆棠岚筠泠澍苒栩珩璟稷霁昀晞旻翊羲"
@@ -62,9 +63,7 @@ def _person(rng: random.Random, index: int, name: str, team_code: str, unit_code
     body = f"{_AREAS[region]}{born_on:%Y%m%d}{index:03d}"
     # 142 has not been given to any network.
     phone = f"1420000{index:04d}"
-    return Person(
-        index, name, body + check_character(body), phone, region, unit_code, team_code, is_student
-    )
+    return Person(index, name, body + check_character(body), phone, region, unit_code, team_code, is_student)
 
 
 def _names(rng: random.Random) -> Iterator[str]:

@@ -218,7 +218,7 @@ def write_workbook(path: Path) -> Plan:
     made = plan()
     partial = path.with_name(f".{path.name}.part")
     with xlsxwriter.Workbook(str(partial)) as book:
-        book.set_properties({"title": TITLE, "created": datetime(2020, 3, 1)})  # noqa: DTZ001
+        book.set_properties({"title": TITLE, "created": datetime(2020, 3, 1)})
         sheet = book.add_worksheet("时数")
         bold = book.add_format({"bold": True})
         as_text = book.add_format({"num_format": "@"})

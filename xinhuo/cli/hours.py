@@ -1,0 +1,287 @@
+"""``xinhuo hours``: import workbooks of hours, look at imports, and take them back."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from .exits import EXIT_CODES, Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .client import Api
+
+app = typer.Typer(help="时数导入 / Hours: import workbooks, look at imports, take them back.", no_args_is_help=True)
+
+DEFAULT_URL = "http://127.0.0.1:8002"
+_REASONS_SHOWN = 20
+
+Url = Annotated[str, typer.Option("--url", help="志愿者服务的地址 / Address of the volunteers service.")]
+Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
+ImportId = Annotated[str, typer.Argument(metavar="ID", help="导入编号，见 hours imports / Id of the import.")]
+
+
+@app.command("import", epilog=EXIT_CODES)
+def import_hours(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="按模板填写的 .xlsx / The workbook.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="只检查，不导入；之后仍可导入同一文件 / Check only, enter nothing.")
+    ] = False,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="all：有一行不通过就都不导入；valid_rows：只导入通过的行。不写时询问 / "
+            "all or nothing, or the valid rows only; asked for when left out."
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="不询问，直接确认（不写 --mode 时为 all）/ Confirm without asking.")
+    ] = False,
+    result: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="标注后的文件存放处 / Where to save the marked file [FILE-导入结果.xlsx]"),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """导入时数：先检查，确认后入账 / Import a workbook of hours: it is checked, then confirmed."""
+    from . import imports
+
+    if mode not in (None, "all", "valid_rows"):
+        _fail(Exit.USAGE, f"--mode 应为 all 或 valid_rows / --mode must be all or valid_rows, not {mode!r}")
+    if as_json and not (yes or dry_run):
+        _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
+    with _talking(url, as_json) as (api, out):
+        with out.status("上传并检查 / uploading and checking"):
+            checked = imports.check(api, file)
+        if not as_json:
+            _show_check(out, file, checked)
+        chosen = mode or ("all" if yes or dry_run else None)
+        if not dry_run:
+            chosen = chosen or _ask_mode(checked)
+            _ask_to_confirm(checked, chosen, yes=yes)
+        entered = checked
+        if chosen == "valid_rows" or not checked["invalid"]:
+            may_enter = not dry_run and checked["valid"] > 0
+            entered = _enter(api, out, checked["id"], chosen or "all") if may_enter else checked
+        target = None
+        if result is not None or not dry_run:
+            target = imports.save_result(api, checked["id"], result or _beside(file))
+        if as_json:
+            saved = str(target) if target else None
+            _print_json({**imports.summary(entered), "dry_run": dry_run, "result_file": saved})
+        else:
+            _show_end(out, entered, target, dry_run=dry_run)
+    raise typer.Exit(Exit.REFUSED if entered["invalid"] or entered["state"] == "failed" else Exit.OK)
+
+
+@app.command(epilog=EXIT_CODES)
+def template(
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="存放处 / Where to save it.")] = Path("时数导入模板.xlsx"),
+    url: Url = DEFAULT_URL,
+) -> None:
+    """下载导入模板 / Download the template of the workbook."""
+    from . import imports
+
+    with _talking(url, False) as (api, console):
+        console.print(f"已保存 / saved: {imports.save_template(api, out)}")
+
+
+@app.command("imports", epilog=EXIT_CODES)
+def list_imports(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """列出导入 / List the imports, the newest first."""
+    from . import imports
+
+    with _talking(url, as_json) as (api, out):
+        found = imports.every(api)
+        if as_json:
+            _print_json({"imports": [imports.summary(one) for one in found]})
+            return
+        from rich.table import Table
+
+        table = Table("编号 / id", "文件 / file", "状态 / state", "行 / rows", "拒绝 / refused", "检查 / checked")
+        for one in found:
+            table.add_row(
+                one["id"], one["file_name"], imports.state_label(one), str(one["rows"]), str(one["invalid"]),
+                imports.spoken(one["checked_at"]),
+            )  # fmt: skip
+        out.print(table if found else "还没有导入 / no imports yet")
+
+
+@app.command(epilog=EXIT_CODES)
+def show(import_id: ImportId, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """查看一次导入 / Show one import with the reasons of refused rows."""
+    from . import imports
+
+    with _talking(url, as_json) as (api, out):
+        found = imports.one(api, import_id)
+        if as_json:
+            _print_json(imports.summary(found))
+            return
+        _show_check(out, Path(found["file_name"]), found)
+        out.print(f"状态 / state: {imports.state_label(found)}")
+
+
+@app.command(epilog=EXIT_CODES)
+def undo(
+    import_id: ImportId,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只说明将撤销什么 / Say what would be undone.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="不询问 / Do not ask.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """撤销一次导入：逐条冲正 / Take an import back: each of its entries is reversed."""
+    from . import imports
+
+    if as_json and not (yes or dry_run):
+        _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
+    with _talking(url, as_json) as (api, out):
+        found = imports.one(api, import_id)
+        if not as_json:
+            out.print(f"将冲正 {found['entered'] or 0:,} 条记录（{found['file_name']}）/ entries to be reversed")
+        if not dry_run:
+            if not yes and not typer.confirm("确定撤销？/ Undo it?"):
+                _fail(Exit.CANCELLED, "已取消，没有改动 / cancelled, nothing was changed")
+            found = imports.undo(api, import_id)
+        if as_json:
+            _print_json({**imports.summary(found), "dry_run": dry_run})
+        elif not dry_run:
+            out.print("[green]已撤销 / undone[/green]")
+
+
+@app.command(epilog=EXIT_CODES)
+def result(
+    import_id: ImportId,
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="存放处 / Where to save it.")],
+    url: Url = DEFAULT_URL,
+) -> None:
+    """下载标注后的文件 / Download the file with marked cells and the 导入结果 column."""
+    from . import imports
+
+    with _talking(url, False) as (api, console):
+        console.print(f"已保存 / saved: {imports.save_result(api, import_id, out)}")
+
+
+# --- Talking to the service, and to the person ----------------------------------------------------------
+
+
+@contextmanager
+def _talking(url: str, as_json: bool) -> "Iterator[tuple[Api, Console]]":
+    """Give a client and a console; what the service refuses becomes one message and an exit code."""
+    from rich.console import Console
+
+    from .client import Api, ApiProblem, ServiceAway
+    from .imports import NothingMoves
+
+    try:
+        yield Api({"volunteers": url}), Console(stderr=as_json, highlight=False)
+    except (ServiceAway, NothingMoves) as error:
+        _fail(Exit.UNAVAILABLE, str(error))
+    except ApiProblem as problem:
+        code = Exit.SEEN_BEFORE if problem.code == "import.seen_before" else Exit.REFUSED
+        if as_json:
+            _print_json({"error": {"code": problem.code, "detail": problem.detail, "detail_en": problem.detail_en}})
+            raise typer.Exit(code) from None
+        _fail(code, "\n".join(problem.lines()))
+    except OSError as error:
+        _fail(Exit.USAGE, f"文件无法读写 / the file cannot be read or written: {error.filename}: {error.strerror}")
+    except typer.Abort:
+        _fail(Exit.CANCELLED, "已取消，没有入账 / cancelled, nothing was entered")
+
+
+def _show_check(out: "Console", file: Path, checked: dict[str, Any]) -> None:
+    """Show what a clerk wants to know: how many rows, how many good, and what is wrong where."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from . import imports
+
+    out.print(f"[bold]{escape(file.name)}[/bold]  检查结果 / check  ({checked['id']})")
+    out.print(
+        f"  行数 {checked['rows']:,}   可导入 [green]{checked['valid']:,}[/green]   "
+        f"有问题 [red]{checked['invalid']:,}[/red]   / rows, valid, refused"
+    )
+    for warning in checked.get("warnings", []):
+        out.print(f"  [yellow]提示[/yellow] {escape(warning['detail'])}")
+    reasons = imports.reasons_of(checked)
+    if not reasons:
+        return
+    table = Table("原因", "行数", "单元格", title_justify="left")
+    for reason in reasons[:_REASONS_SHOWN]:
+        table.add_row(escape(reason["title"]), f"{reason['count']:,}", escape("、".join(reason["cells"])))
+    out.print(table)
+
+
+def _ask_mode(checked: dict[str, Any]) -> str:
+    if not checked["invalid"] or not checked["valid"]:
+        return "all"
+    question = f"有 {checked['invalid']} 行有问题。只导入通过的 {checked['valid']} 行？/ Import the valid rows only?"
+    if typer.confirm(question):
+        return "valid_rows"
+    _fail(Exit.CANCELLED, "已取消，没有入账；请更正后重新导入 / cancelled: correct the file and import it again")
+
+
+def _ask_to_confirm(checked: dict[str, Any], mode: str, *, yes: bool) -> None:
+    # Who was asked about refused rows has answered already.
+    if yes or checked["invalid"] or mode == "valid_rows":
+        return
+    if not typer.confirm(f"导入 {checked['valid']} 行？/ Import them?"):
+        _fail(Exit.CANCELLED, "已取消，没有入账 / cancelled, nothing was entered")
+
+
+def _enter(api: "Api", out: "Console", import_id: str, mode: str) -> dict[str, Any]:
+    """Confirm an import and show how far it is until it is through."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from . import imports
+
+    imports.confirm(api, import_id, mode)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=out, transient=True) as bars:
+        task = bars.add_task("入账 / entering", total=None)
+        report: Callable[[int, int], None] = lambda done, total: bars.update(task, completed=done, total=total)  # noqa: E731
+        return imports.finished(api, import_id, report)
+
+
+def _show_end(out: "Console", entered: dict[str, Any], target: Path | None, *, dry_run: bool) -> None:
+    from . import imports
+
+    if entered["state"] == "done":
+        out.print(f"[green]已入账 {entered['entered']:,} 条[/green] / entries made")
+        if entered["existing"]:
+            out.print(f"台账中已有 {entered['existing']:,} 条，未重复记录 / in the ledger already")
+        until = imports.spoken(entered["undo_until"])
+        out.print(f"可撤销至 {until}：xinhuo hours undo {entered['id']} / can be undone until then")
+    elif entered["state"] == "failed":
+        out.print(f"[red]未能入账：{imports.title_of(entered['failure'])}[/red] / nothing was entered")
+    elif dry_run:
+        out.print("只检查，没有入账 / checked only, nothing was entered")
+    elif not entered["valid"]:
+        out.print("[red]没有可导入的行，没有入账[/red] / no row is valid, nothing was entered")
+    else:
+        out.print(
+            "[red]有未通过的行，没有入账。[/red]更正后重新导入，或用 --mode valid_rows 只导入通过的行 / "
+            "rows were refused, so nothing was entered; correct them or use --mode valid_rows"
+        )
+    if target is not None:
+        out.print(f"标注后的文件 / marked file: {target}")
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.stem}-导入结果.xlsx")
+
+
+def _fail(code: Exit, message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
