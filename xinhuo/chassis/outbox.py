@@ -1,6 +1,7 @@
 """The outbox: an event is written in the transaction that makes it true."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,6 +16,8 @@ from . import metrics, trace
 from .ids import new_id
 
 _PENDING = "xinhuo_recorded_events"
+#: As many events are written before the commit: a hundred thousand of them at once would fill the memory.
+_MANY = 1000
 _REHEARSING = "xinhuo_rehearsing"
 
 _INSERT = sa.text(
@@ -33,23 +36,40 @@ def record(session: Session, event: Event, *, caused_by: codec.Envelope | None =
 
     Returns the event's id (UUIDv7). Raises Undecodable when the event is larger than 64 KiB.
     """
-    envelope = codec.Envelope(
-        id=new_id(),
-        time=datetime.now(UTC),
-        data=event,
-        source=codec.source_of(event.publisher),
-        subject=event.subject,
-        traceparent=trace.child_of(caused_by.traceparent if caused_by else trace.current()),
-        correlationid=(caused_by.correlationid or str(caused_by.id)) if caused_by else None,
-        causationid=str(caused_by.id) if caused_by else None,
-    )
-    payload = codec.encode(envelope)
+    return record_all(session, [event], caused_by=caused_by)[0]
+
+
+def record_all(
+    session: Session, events: Iterable[Event], *, caused_by: codec.Envelope | None = None
+) -> list[UUID]:
+    """Note everything that one piece of work made true, in order; the events share its time and span.
+
+    Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
+    """
+    pending: list[tuple[codec.Envelope, bytes]] = session.info.setdefault(_PENDING, [])
+    already = len(pending)
+    now = datetime.now(UTC)
+    traceparent = trace.child_of(caused_by.traceparent if caused_by else trace.current())
+    correlationid = (caused_by.correlationid or str(caused_by.id)) if caused_by else None
+    causationid = str(caused_by.id) if caused_by else None
+    for event in events:
+        envelope = codec.Envelope(
+            id=new_id(),
+            time=now,
+            data=event,
+            source=codec.source_of(event.publisher),
+            subject=event.subject,
+            traceparent=traceparent,
+            correlationid=correlationid,
+            causationid=causationid,
+        )
+        pending.append((envelope, codec.encode(envelope)))
+    ids = [envelope.id for envelope, _ in pending[already:]]
     if session.info.get(_REHEARSING):
-        return envelope.id
-    session.info.setdefault(_PENDING, []).append((envelope, payload))
-    if session.in_nested_transaction():
+        del pending[already:]
+    elif session.in_nested_transaction() or len(pending) >= _MANY:
         write_pending(session)
-    return envelope.id
+    return ids
 
 
 @contextmanager
@@ -84,8 +104,8 @@ def write_pending(session: Session) -> None:
         },
     )
     session.execute(_WAKE)
-    for envelope, _ in pending:
-        metrics.EVENTS_RECORDED.labels(envelope.type).inc()
+    for topic, count in Counter(envelope.type for envelope, _ in pending).items():
+        metrics.EVENTS_RECORDED.labels(topic).inc(count)
 
 
 def forget_pending(session: Session) -> None:
