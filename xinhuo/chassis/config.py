@@ -42,7 +42,8 @@ def _one_of(*words: str) -> Callable[[str], str]:
 def _database_url(text: str) -> str:
     """postgresql://user:password@host:port/database"""
     parts = urlsplit(text)
-    if parts.scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not parts.path.strip("/"):
+    known = parts.scheme in {"postgresql", "postgres", "postgresql+psycopg"}
+    if not known or not parts.path.strip("/") or parts.port == 0:  # .port raises ValueError for "543x"
         raise ValueError
     return "postgresql+psycopg" + text[len(parts.scheme) :]
 
@@ -50,7 +51,8 @@ def _database_url(text: str) -> str:
 def _amqp_uri(text: str) -> str:
     """amqp://user:password@host:port/vhost"""
     parts = urlsplit(text)
-    if parts.scheme not in {"amqp", "amqps", "pyamqp", "memory"} or (parts.scheme != "memory" and not parts.hostname):
+    known = parts.scheme in {"amqp", "amqps", "pyamqp", "memory"}
+    if not known or (parts.scheme != "memory" and not parts.hostname) or parts.port == 0:
         raise ValueError
     return text
 
@@ -66,7 +68,10 @@ def _zone(text: str) -> str:
 
 def _path(text: str) -> Path:
     """文件路径 / a path"""
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ValueError from error
 
 
 def _host(text: str) -> str:
@@ -169,6 +174,11 @@ class Settings:
         return self.port_base + 1 + SERVICES.index(service)
 
 
+def form_of(parse: Callable[[str], Any]) -> str:
+    """Return the form that a setting must have, as messages and the reference page show it."""
+    return parse.__doc__ or ""
+
+
 def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
     """Read the settings of a process.
 
@@ -186,8 +196,7 @@ def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
             values[item.name] = item.metadata["parse"](text)
         except ValueError:
             shown = "…" if item.metadata["secret"] else repr(text)
-            expected = item.metadata["parse"].__doc__
-            problems.append(f"{variable}={shown}：应为 / must be: {expected}")
+            problems.append(f"{variable}={shown}：应为 / must be: {form_of(item.metadata['parse'])}")
     urls = {}
     for service in SERVICES:
         variable = f"{service.upper()}_DATABASE_URL"
@@ -195,7 +204,7 @@ def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
             try:
                 urls[service] = _database_url(text)
             except ValueError:
-                problems.append(f"{variable}=…：应为 / must be: {_database_url.__doc__}")
+                problems.append(f"{variable}=…：应为 / must be: {form_of(_database_url)}")
     if problems:
         raise BadSettings(problems)
     values["service_database_urls"] = urls

@@ -27,6 +27,22 @@ PARK_FOR = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=10))
 TRANSIENT_TRIES = 3
 Handle = Callable[[Session, list[Envelope]], object]
 
+#: Why an event is parked or a dead letter, by stable code: in Chinese and in English. A service's own
+#: PermanentEventErrors come on top of these.
+REASONS = {
+    **codec.CODES,
+    "event.headers_invalid": ("消息属性或消息头有误", "A property or header of the message is missing or malformed"),
+    "event.routing_key_mismatch": (
+        "路由键、消息属性与事件的类型不一致",
+        "Routing key, message and event name different types",
+    ),
+    "event.time_in_future": ("事件时间晚于现在五分钟以上", "The event's time is more than five minutes ahead"),
+    "event.delivery_limit": ("投递次数超过上限", "The event came back more often than the delivery limit allows"),
+    "event.rejected": ("消息队列拒收", "The broker dead-lettered the message for a reason of its own"),
+    "event.too_early": ("等待在先的事件，多次重试仍未到", "The event waits for an earlier one that did not come"),
+    "handler.failed": ("处理时出错，多次重试仍失败", "The handler failed again and again"),
+}
+
 log = logs.get("ladder")
 
 
