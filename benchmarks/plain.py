@@ -82,9 +82,7 @@ def _processes(amqp_uri: str, database_url: str, port: int, workers: int) -> Ite
     try:
         for name in SERVICES:
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.plain_process", name, str(port)]
-            started.append(
-                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            )
+            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE))
         for process in started:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -15,6 +15,7 @@ class Database(DependencyProvider):
     def setup(self):
         pool = int(os.environ["PLAIN_WORKERS"])
         self.engine = sa.create_engine(os.environ["PLAIN_DATABASE_URL"], pool_size=pool, max_overflow=0)
+        self.engine.connect().close()  # else workers that start together race through SQLAlchemy's first connect
 
     def get_dependency(self, worker_ctx):
         return self.engine

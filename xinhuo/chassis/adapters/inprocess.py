@@ -216,9 +216,12 @@ class InProcess:
 
     def stop(self, timeout: float = 10.0) -> None:
         """Stop answering, finish what is in flight, and end all threads."""
-        for server in self._servers:
-            server.stop()
         self._stop.set()
+        stopping = [threading.Thread(target=server.stop, name="http stop") for server in self._servers]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join(timeout)
         self.broker.ring()
         for thread in self._threads:
             thread.join(timeout)
