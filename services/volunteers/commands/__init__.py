@@ -1,0 +1,1 @@
+"""What changes state in the volunteers service: one function a use case, inside the caller's transaction."""

@@ -1,0 +1,24 @@
+"""The dated rules of this service, read once from its folder ``rules``."""
+
+from dataclasses import replace
+from datetime import date
+from functools import cache, lru_cache
+from pathlib import Path
+
+from xinhuo.chassis.rules import DatedRule, in_force, load_rules
+
+from ..domain import DayLimit
+
+_RULES = Path(__file__).resolve().parents[1] / "rules"
+
+
+@cache
+def _day_limits() -> tuple[DatedRule[DayLimit], ...]:
+    return load_rules(_RULES / "day_limit.yaml", DayLimit.of)
+
+
+@lru_cache(maxsize=4096)
+def day_limit(on: date) -> DayLimit:
+    """Return the day limit in force on a day, with its clause; raises ``NoRuleInForce``."""
+    rule = in_force(_day_limits(), on)
+    return replace(rule.value, clause=rule.clause)

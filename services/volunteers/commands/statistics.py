@@ -1,0 +1,69 @@
+"""The statistics follow the ledger's events; what an event adds or takes is the same in any order."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.contracts.codec import Envelope
+from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
+
+_CELLS = sa.text(
+    """
+    INSERT INTO statistics_cells AS cell (month, unit_code, team_code, category, minutes, entries)
+    SELECT * FROM unnest(
+        CAST(:months AS date[]), CAST(:units AS text[]), CAST(:teams AS text[]), CAST(:categories AS text[]),
+        CAST(:minutes AS bigint[]), CAST(:entries AS bigint[]))
+    ON CONFLICT (month, unit_code, team_code, category) DO UPDATE
+    SET minutes = cell.minutes + excluded.minutes, entries = cell.entries + excluded.entries
+    """
+)
+_VOLUNTEER_MONTHS = sa.text(
+    """
+    INSERT INTO volunteer_months AS kept (volunteer_id, month, unit_code, team_code, category, minutes, entries)
+    SELECT * FROM unnest(
+        CAST(:volunteers AS uuid[]), CAST(:months AS date[]), CAST(:units AS text[]), CAST(:teams AS text[]),
+        CAST(:categories AS text[]), CAST(:minutes AS bigint[]), CAST(:entries AS bigint[]))
+    ON CONFLICT (volunteer_id, month, unit_code, team_code, category) DO UPDATE
+    SET minutes = kept.minutes + excluded.minutes, entries = kept.entries + excluded.entries
+    """
+)
+
+_Cell = tuple[date, str, str, str]
+
+
+def keep_statistics(session: Session, envelopes: Sequence[Envelope]) -> None:
+    """Add each logged entry to its month, unit, team, category and volunteer; take each reversed one off."""
+    cells: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0])
+    people: defaultdict[tuple[UUID, _Cell], list[int]] = defaultdict(lambda: [0, 0])
+    for envelope in envelopes:
+        data = envelope.data
+        if not isinstance(data, HoursLogged | HoursReversed):
+            continue
+        sign = 1 if isinstance(data, HoursLogged) else -1
+        cell = data.served_on.replace(day=1), data.unit_code, data.team_code, data.category
+        for total in (cells[cell], people[data.volunteer_id, cell]):
+            total[0] += sign * data.minutes
+            total[1] += sign
+    # Sorted keys, and the tables always in this order: two workers never wait for each other in a circle.
+    session.execute(_CELLS, _columns([(key, cells[key]) for key in sorted(cells)]))
+    ordered = [(key, people[key]) for key in sorted(people)]
+    session.execute(
+        _VOLUNTEER_MONTHS,
+        _columns([(cell, total) for (_, cell), total in ordered])
+        | {"volunteers": [volunteer_id for (volunteer_id, _), _ in ordered]},
+    )
+
+
+def _columns(rows: Sequence[tuple[_Cell, list[int]]]) -> dict[str, list[object]]:
+    return {
+        "months": [cell[0] for cell, _ in rows],
+        "units": [cell[1] for cell, _ in rows],
+        "teams": [cell[2] for cell, _ in rows],
+        "categories": [cell[3] for cell, _ in rows],
+        "minutes": [total[0] for _, total in rows],
+        "entries": [total[1] for _, total in rows],
+    }

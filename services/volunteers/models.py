@@ -1,0 +1,194 @@
+"""The tables as queries name them, and the rows that pass between the layers; the migrations make the tables."""
+
+from datetime import date, datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+metadata = sa.MetaData()
+
+known_units = sa.Table(
+    "known_units",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text),
+    sa.Column("parent_code", sa.Text),
+    sa.Column("revision", sa.Integer),
+)
+
+known_notices = sa.Table(
+    "known_notices",
+    metadata,
+    sa.Column("notice_id", sa.Uuid, primary_key=True),
+    sa.Column("number", sa.Text),
+    sa.Column("issued_on", sa.Date),
+    sa.Column("starts_at", sa.DateTime(timezone=True)),
+    sa.Column("ends_at", sa.DateTime(timezone=True)),
+    sa.Column("categories", ARRAY(sa.Text)),
+)
+
+teams = sa.Table(
+    "teams",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text),
+    sa.Column("unit_code", sa.Text),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+
+volunteers = sa.Table(
+    "volunteers",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("volunteer_no", sa.Text),
+    sa.Column("state", sa.Text),
+    sa.Column("unit_code", sa.Text),
+    sa.Column("id_type", sa.Text),
+    sa.Column("name", sa.Text),
+    sa.Column("id_number", sa.Text),
+    sa.Column("phone", sa.Text),
+    sa.Column("guardian_consent", sa.Text),
+    sa.Column("name_index", sa.LargeBinary),
+    sa.Column("id_number_index", sa.LargeBinary),
+    sa.Column("registered_at", sa.DateTime(timezone=True)),
+    sa.Column("verified_at", sa.DateTime(timezone=True)),
+)
+
+team_members = sa.Table(
+    "team_members",
+    metadata,
+    sa.Column("team_code", sa.Text, primary_key=True),
+    sa.Column("volunteer_id", sa.Uuid, primary_key=True),
+    sa.Column("joined_at", sa.DateTime(timezone=True)),
+)
+
+activities = sa.Table(
+    "activities",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("number", sa.Text),
+    sa.Column("title", sa.Text),
+    sa.Column("team_code", sa.Text),
+    sa.Column("unit_code", sa.Text),
+    sa.Column("category", sa.Text),
+    sa.Column("notice_id", sa.Uuid),
+    sa.Column("notice_number", sa.Text),
+    sa.Column("starts_at", sa.DateTime(timezone=True)),
+    sa.Column("ends_at", sa.DateTime(timezone=True)),
+    sa.Column("place", sa.Text),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+
+ledger_entries = sa.Table(
+    "ledger_entries",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("kind", sa.Text),
+    sa.Column("reverses", sa.Uuid),
+    sa.Column("volunteer_id", sa.Uuid),
+    sa.Column("activity_id", sa.Uuid),
+    sa.Column("team_code", sa.Text),
+    sa.Column("unit_code", sa.Text),
+    sa.Column("category", sa.Text),
+    sa.Column("started_at", sa.DateTime(timezone=True)),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("served_on", sa.Date),
+    sa.Column("served_month", sa.Date),
+    sa.Column("minutes", sa.Integer),
+    sa.Column("source", sa.Text),
+    sa.Column("import_id", sa.Uuid),
+    sa.Column("needs_attention", sa.Boolean),
+    sa.Column("reason_code", sa.Text),
+    sa.Column("recorded_at", sa.DateTime(timezone=True)),
+)
+
+statistics_cells = sa.Table(
+    "statistics_cells",
+    metadata,
+    sa.Column("month", sa.Date, primary_key=True),
+    sa.Column("unit_code", sa.Text, primary_key=True),
+    sa.Column("team_code", sa.Text, primary_key=True),
+    sa.Column("category", sa.Text, primary_key=True),
+    sa.Column("minutes", sa.BigInteger),
+    sa.Column("entries", sa.BigInteger),
+)
+
+volunteer_months = sa.Table(
+    "volunteer_months",
+    metadata,
+    sa.Column("volunteer_id", sa.Uuid, primary_key=True),
+    sa.Column("month", sa.Date, primary_key=True),
+    sa.Column("unit_code", sa.Text, primary_key=True),
+    sa.Column("team_code", sa.Text, primary_key=True),
+    sa.Column("category", sa.Text, primary_key=True),
+    sa.Column("minutes", sa.BigInteger),
+    sa.Column("entries", sa.BigInteger),
+)
+
+#: Why an entry is taken back, with what users read.
+REVERSAL_REASONS = {
+    "wrong_person": "志愿者填错",
+    "wrong_activity": "活动填错",
+    "wrong_time": "时间填错",
+    "duplicate": "重复登记",
+    "not_service": "不属于志愿服务",
+    "not_attended": "未实际参加",
+    "import_undone": "导入已撤销",
+}
+
+
+class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Time that a volunteer says to have served at an activity; without minutes, the whole span counts."""
+
+    volunteer_id: UUID
+    activity_id: UUID
+    started_at: datetime
+    ended_at: datetime
+    minutes: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the ledger. Minutes of a reversal are negative."""
+
+    id: UUID
+    kind: str
+    reverses: UUID | None = None
+    volunteer_id: UUID
+    activity_id: UUID
+    team_code: str
+    unit_code: str
+    category: str
+    started_at: datetime
+    ended_at: datetime
+    served_on: date
+    minutes: int
+    source: str
+    import_id: UUID | None = None
+    needs_attention: bool
+    reason_code: str | None = None
+    recorded_at: datetime
+    reversed_by: UUID | None = None
+
+
+class Entered(msgspec.Struct, frozen=True):
+    """The item became this new entry of the ledger."""
+
+    entry: Entry
+
+
+class Existing(msgspec.Struct, frozen=True):
+    """The ledger holds exactly this item already, as this entry."""
+
+    entry: Entry
+
+
+class Reversed(msgspec.Struct, frozen=True):
+    """The entry was taken back by this new entry of the kind ``reversal``."""
+
+    entry: Entry
+
+
+Outcome: TypeAlias = Entered | Existing

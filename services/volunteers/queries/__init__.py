@@ -1,0 +1,1 @@
+"""What the volunteers service can be asked: functions that return plain data."""

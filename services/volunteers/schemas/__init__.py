@@ -1,0 +1,1 @@
+"""What the HTTP API of the volunteers service accepts and returns."""

@@ -1,0 +1,272 @@
+"""The ways into volunteers: each method calls one use case."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from xinhuo.chassis.db import database_now
+from xinhuo.chassis.errors import InvalidInput, RuleError
+from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.service import Service
+from xinhuo.chassis.web.app import Answer
+from xinhuo.chassis.web.pages import Listed
+from xinhuo.contracts.codec import Envelope
+from xinhuo.contracts.notices import NoticeIssued, UnitChanged, UnitRegistered
+from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
+
+from . import answers, domain
+from .commands import activities as activity_commands
+from .commands import hours as hours_commands
+from .commands import known, people, teams
+from .commands import statistics as statistics_commands
+from .domain import registry
+from .models import Entry, Served
+from .queries import activities as activity_queries
+from .queries import hours as hours_queries
+from .queries import people as people_queries
+from .queries import statistics as statistics_queries
+from .queries import statistics_workbook
+from .queries import teams as team_queries
+from .schemas import activities as activity_schemas
+from .schemas import hours as hours_schemas
+from .schemas import people as people_schemas
+from .schemas import statistics as statistics_schemas
+from .schemas import teams as team_schemas
+
+_HOURS_ERRORS = (
+    domain.VolunteerUnknown,
+    domain.VolunteerNotVerified,
+    domain.ActivityUnknown,
+    domain.InvalidHours,
+    domain.EndsBeforeStart,
+    domain.ServedInFuture,
+    domain.OutsideActivity,
+    domain.OverlappingService,
+    domain.DayLimitExceeded,
+)
+
+
+class Volunteers(Service):
+    """People, teams, activities, the ledger of hours, and the statistics made of it."""
+
+    name: ClassVar[str] = "volunteers"
+
+    # --- People -------------------------------------------------------------------------------------------
+
+    @http(
+        "POST",
+        "/v1/volunteers",
+        accepts=people_schemas.RegisterVolunteer,
+        returns=people_schemas.VolunteerWithTotal,
+        status=201,
+        errors=(
+            domain.InvalidName,
+            domain.InvalidIdNumber,
+            domain.FifteenDigitId,
+            domain.WrongCheckDigit,
+            domain.InvalidPhone,
+            domain.BirthDateMismatch,
+            domain.SexMismatch,
+            domain.UnitUnknown,
+            domain.TeamUnknown,
+            domain.ConsentRequired,
+            domain.VolunteerExists,
+        ),
+    )
+    def register_volunteer(self, session: Session, body: dict[str, Any]) -> Answer:
+        """Register a person, who then waits for verification."""
+        keys = self.runtime.keys
+        volunteer_id = people.register_volunteer(session, keys, body, now=database_now(session))
+        shown = people_queries.volunteer(session, keys, volunteer_id)
+        return Answer(shown, headers={"Location": f"/v1/volunteers/{volunteer_id}"})
+
+    @http(
+        "POST",
+        "/v1/volunteers/{id:uuid}:verify",
+        returns=people_schemas.VolunteerWithTotal,
+        errors=(domain.VolunteerNotFound, domain.VolunteerNotVerified),
+    )
+    def verify_volunteer(self, session: Session, id: UUID) -> dict[str, Any]:
+        """Note that the person's identity was checked."""
+        people.verify_volunteer(session, id, now=database_now(session))
+        return people_queries.volunteer(session, self.runtime.keys, id)
+
+    @http(
+        "GET",
+        "/v1/volunteers/{id:uuid}",
+        returns=people_schemas.VolunteerWithTotal,
+        errors=(domain.VolunteerNotFound,),
+    )
+    def volunteer(self, session: Session, id: UUID) -> dict[str, Any]:
+        """Return a volunteer with what counts in the ledger."""
+        return people_queries.volunteer(session, self.runtime.keys, id)
+
+    @http("GET", "/v1/volunteers", query=people_schemas.VolunteerQuery, returns=people_schemas.Volunteer)
+    def volunteers(self, session: Session, query: dict[str, Any]) -> Listed:
+        """List volunteers."""
+        return people_queries.volunteers_list(session, self.runtime.keys, query)
+
+    # --- Teams --------------------------------------------------------------------------------------------
+
+    @http(
+        "POST",
+        "/v1/teams",
+        accepts=team_schemas.CreateTeam,
+        returns=team_schemas.Team,
+        status=201,
+        errors=(domain.UnitUnknown, domain.TeamCodeTaken),
+    )
+    def create_team(self, session: Session, body: dict[str, Any]) -> Answer:
+        """Register a team."""
+        code = teams.create_team(session, body, now=database_now(session))
+        return Answer(team_queries.team(session, code), headers={"Location": f"/v1/teams/{code}"})
+
+    @http("GET", "/v1/teams/{code}", returns=team_schemas.Team, errors=(registry.TeamNotFound,))
+    def team(self, session: Session, code: str) -> dict[str, Any]:
+        """Return a team."""
+        return team_queries.team(session, code)
+
+    @http("GET", "/v1/teams", query=team_schemas.TeamQuery, returns=team_schemas.Team)
+    def teams(self, session: Session, query: dict[str, Any]) -> Listed:
+        """List teams."""
+        return team_queries.teams_list(session, query)
+
+    @http(
+        "POST",
+        "/v1/teams/{code}/members",
+        accepts=team_schemas.AddMember,
+        returns=team_schemas.Member,
+        errors=(registry.TeamNotFound, domain.VolunteerUnknown),
+    )
+    def add_member(self, session: Session, code: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Make a volunteer a member of a team."""
+        return teams.add_member(session, code, body["volunteer_id"], now=database_now(session))
+
+    # --- Activities ---------------------------------------------------------------------------------------
+
+    @http(
+        "POST",
+        "/v1/activities",
+        accepts=activity_schemas.CreateActivity,
+        returns=activity_schemas.Activity,
+        status=201,
+        errors=(
+            domain.TeamUnknown,
+            domain.UnitUnknown,
+            domain.NoticeUnknown,
+            domain.CategoryNotInNotice,
+            domain.InvalidActivityTime,
+            registry.ActivityNumberTaken,
+        ),
+    )
+    def create_activity(self, session: Session, body: dict[str, Any]) -> Answer:
+        """Register an activity, past ones included."""
+        activity_id = activity_commands.create_activity(session, body, now=database_now(session))
+        shown = activity_queries.activity(session, activity_id)
+        return Answer(shown, headers={"Location": f"/v1/activities/{activity_id}"})
+
+    @http(
+        "GET",
+        "/v1/activities/{id:uuid}",
+        returns=activity_schemas.Activity,
+        errors=(domain.ActivityNotFound,),
+    )
+    def activity(self, session: Session, id: UUID) -> dict[str, Any]:
+        """Return an activity."""
+        return activity_queries.activity(session, id)
+
+    @http("GET", "/v1/activities", query=activity_schemas.ActivityQuery, returns=activity_schemas.Activity)
+    def activities(self, session: Session, query: dict[str, Any]) -> Listed:
+        """List activities."""
+        return activity_queries.activities_list(session, query)
+
+    # --- Hours --------------------------------------------------------------------------------------------
+
+    @http(
+        "POST",
+        "/v1/hours",
+        accepts=hours_schemas.LogHours,
+        returns=hours_schemas.LedgerEntry,
+        status=201,
+        coalesce=True,
+        errors=_HOURS_ERRORS,
+    )
+    def log_hours(self, session: Session, bodies: Sequence[Served]) -> list[Answer | RuleError]:
+        """Enter service time: 201 with the new entry, or 200 with the one that says the same."""
+        outcomes = hours_commands.log_hours(session, bodies, now=database_now(session))
+        return [answers.of_one(outcome) for outcome in outcomes]
+
+    @http(
+        "POST",
+        "/v1/hours:batch",
+        accepts=hours_schemas.LogHoursBatch,
+        returns=hours_schemas.BatchResult,
+        errors=_HOURS_ERRORS,
+    )
+    def log_hours_batch(self, session: Session, body: dict[str, Sequence[Served | InvalidInput]]) -> Answer:
+        """Enter up to 1,000 items of service time, each for itself; the answer has one result for each."""
+        items = body["items"]
+        return answers.of_batch(hours_commands.log_loaded(session, items, now=database_now(session)))
+
+    @http(
+        "POST",
+        "/v1/hours/{id:uuid}:reverse",
+        accepts=hours_schemas.ReverseEntry,
+        returns=hours_schemas.LedgerEntry,
+        status=201,
+        errors=(domain.EntryNotFound, domain.EntryAlreadyReversed, domain.ReversalIsFinal),
+    )
+    def reverse_entry(self, session: Session, id: UUID, body: dict[str, Any]) -> Entry:
+        """Take an entry back by a reversal; the time can be entered again."""
+        return hours_commands.reverse_entry(session, id, body["reason_code"], database_now(session))
+
+    @http("GET", "/v1/hours/{id:uuid}", returns=hours_schemas.LedgerEntry, errors=(domain.EntryNotFound,))
+    def entry(self, session: Session, id: UUID) -> Entry:
+        """Return an entry or reversal."""
+        return hours_queries.entry(session, id)
+
+    @http("GET", "/v1/hours", query=hours_schemas.EntryQuery, returns=hours_schemas.LedgerEntry)
+    def entries(self, session: Session, query: dict[str, Any]) -> Listed:
+        """List entries and reversals, the newest first."""
+        return hours_queries.entries(session, query)
+
+    # --- Statistics ---------------------------------------------------------------------------------------
+
+    @http(
+        "GET",
+        "/v1/statistics",
+        query=statistics_schemas.StatisticsQuery,
+        returns=statistics_schemas.StatisticsRow,
+    )
+    def statistics(self, session: Session, query: dict[str, Any]) -> Listed:
+        """Return minutes and entries by group, with the totals of all pages."""
+        return statistics_queries.statistics(session, query)
+
+    @http("GET", "/v1/statistics.xlsx", query=statistics_schemas.StatisticsExport)
+    def statistics_workbook(self, session: Session, query: dict[str, Any]) -> Answer:
+        """Return the same as a workbook."""
+        raw = statistics_workbook.statistics_workbook(session, query, now=database_now(session))
+        return Answer(
+            raw=raw,
+            content_type=statistics_workbook.CONTENT_TYPE,
+            headers={"Content-Disposition": statistics_workbook.DISPOSITION},
+        )
+
+    # --- What is announced --------------------------------------------------------------------------------
+
+    @subscribe(UnitRegistered, UnitChanged)
+    def follow_units(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Keep the units at hand."""
+        known.follow_units(session, envelopes)
+
+    @subscribe(NoticeIssued)
+    def open_categories(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Keep the categories that notices opened."""
+        known.open_categories(session, envelopes)
+
+    @subscribe(HoursLogged, HoursReversed)
+    def keep_statistics(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Keep the statistics equal to the ledger."""
+        statistics_commands.keep_statistics(session, envelopes)
