@@ -104,15 +104,15 @@ def list_imports(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
         if as_json:
             _print_json({"imports": [imports.summary(one) for one in found]})
             return
-        from rich.table import Table
-
-        table = Table("编号 / id", "文件 / file", "状态 / state", "行 / rows", "拒绝 / refused", "检查 / checked")
+        # Lines and no table: an id is there to be copied, and a narrow terminal would cut it.
         for one in found:
-            table.add_row(
-                one["id"], one["file_name"], imports.state_label(one), str(one["rows"]), str(one["invalid"]),
-                imports.spoken(one["checked_at"]),
-            )  # fmt: skip
-        out.print(table if found else "还没有导入 / no imports yet")
+            rows = f"{one['rows']:,} 行，有问题 {one['invalid']:,}"
+            checked = imports.spoken(one["checked_at"])
+            out.print(
+                f"{one['id']}  {checked}  {imports.state_label(one)}  {rows}  {one['file_name'] or '—'}", markup=False
+            )
+        if not found:
+            out.print("还没有导入 / no imports yet")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -181,13 +181,13 @@ def _talking(url: str, as_json: bool) -> "Iterator[tuple[Api, Console]]":
     from .imports import NothingMoves
 
     try:
-        yield Api({"volunteers": url}), Console(stderr=as_json, highlight=False)
+        yield Api({"volunteers": url}, patience=3.0), Console(stderr=as_json, highlight=False, soft_wrap=True)
     except (ServiceAway, NothingMoves) as error:
         _fail(Exit.UNAVAILABLE, str(error))
     except ApiProblem as problem:
         code = Exit.SEEN_BEFORE if problem.code == "import.seen_before" else Exit.REFUSED
         if as_json:
-            _print_json({"error": {"code": problem.code, "detail": problem.detail, "detail_en": problem.detail_en}})
+            _print_json({"error": {"status": problem.status, **problem.body}})
             raise typer.Exit(code) from None
         _fail(code, "\n".join(problem.lines()))
     except OSError as error:
@@ -208,6 +208,8 @@ def _show_check(out: "Console", file: Path, checked: dict[str, Any]) -> None:
         f"  行数 {checked['rows']:,}   可导入 [green]{checked['valid']:,}[/green]   "
         f"有问题 [red]{checked['invalid']:,}[/red]   / rows, valid, refused"
     )
+    if checked["existing"]:
+        out.print(f"  其中台账中已有 {checked['existing']:,} 行，不会重复记录 / in the ledger already")
     for warning in checked.get("warnings", []):
         out.print(f"  [yellow]提示[/yellow] {escape(warning['detail'])}")
     reasons = imports.reasons_of(checked)

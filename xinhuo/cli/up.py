@@ -204,7 +204,7 @@ def _show_sample(
 
     api = Api({name: f"http://{settings.host}:{settings.port_of(name)}" for name in SERVICES})
     load.load_sample(api, settings.data.absolute(), console=out)
-    figures = report.settled_report(databases, api, console=out)
+    figures = report.settled_report(databases, api, settings.data.absolute(), console=out)
     seconds = round(time.monotonic() - started, 1)
     if as_json:
         print(json.dumps(figures.as_json(seconds), ensure_ascii=False), flush=True)

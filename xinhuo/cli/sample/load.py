@@ -40,7 +40,9 @@ def load_sample(api: Api, data: Path, *, progress: Progress | None = None, conso
     if not path.exists():
         workbook.write_workbook(path)
     before = imports.entered_before(api, path)
-    if before is not None and before["state"] != "confirmed":
+    if before is not None:
+        # Confirmed and not through yet, when an earlier start was killed at that moment.
+        imports.finished(api, before["id"])
         return
     if progress is not None:
         _load(api, path, progress)
