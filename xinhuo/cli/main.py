@@ -255,9 +255,22 @@ def _explained() -> Iterator[None]:
     except KeyboardInterrupt:
         _fail(Exit.INTERRUPTED, "已中断 / interrupted")
     except Exception as error:
+        _explain_sample(error)
         if isinstance(error, DatabaseUnavailable) or is_outage(error):
             _fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上，请检查 DATABASE_URL 与服务状态 / the database is away")
         raise
+
+
+def _explain_sample(error: Exception) -> None:
+    """End the command when the error is one of loading and showing the sample data."""
+    from .client import ApiProblem, ServiceAway
+    from .imports import NothingMoves
+    from .sample.report import NotSettled
+
+    if isinstance(error, ApiProblem):
+        _fail(Exit.REFUSED, str(error))
+    if isinstance(error, ServiceAway | NothingMoves | NotSettled):
+        _fail(Exit.UNAVAILABLE, str(error))
 
 
 def _fail(code: Exit, message: str) -> NoReturn:
