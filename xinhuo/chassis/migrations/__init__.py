@@ -1,11 +1,13 @@
-"""Migrations: each service's own versions, run by Alembic inside the service's schema."""
+"""Migrations: each service's own versions, run by Alembic inside the service's schema.
+
+A version's file begins with its revision (``0002_imports.py`` is revision ``0002``), so that a process can tell
+whether its schema is current without loading Alembic.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from ..db import Database
 
@@ -24,6 +26,8 @@ def upgrade(db: Database, versions: Path) -> tuple[str | None, str]:
         before = _current(connection, db.service)
         after = head(versions)
         if before != after:
+            from alembic import command
+
             config = _config(versions)
             config.attributes["connection"] = connection
             config.attributes["schema"] = db.service
@@ -39,10 +43,10 @@ def current(db: Database) -> str | None:
 
 def head(versions: Path) -> str:
     """Return the newest revision in a folder of versions."""
-    revision = ScriptDirectory.from_config(_config(versions)).get_current_head()
-    if revision is None:
+    revisions = sorted(path.name.partition("_")[0] for path in versions.glob("[0-9]*_*.py"))
+    if not revisions:
         raise FileNotFoundError(f"no migrations in {versions}")
-    return revision
+    return revisions[-1]
 
 
 def _current(connection: sa.Connection, schema: str) -> str | None:
@@ -53,7 +57,9 @@ def _current(connection: sa.Connection, schema: str) -> str | None:
     return revision
 
 
-def _config(versions: Path) -> Config:
+def _config(versions: Path) -> Any:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
