@@ -22,6 +22,7 @@ from .commands import hours as hours_commands
 from .commands import known, people, teams
 from .commands import statistics as statistics_commands
 from .domain import registry
+from .imports_service import ImportEntrypoints
 from .models import Entry, Served
 from .queries import activities as activity_queries
 from .queries import hours as hours_queries
@@ -48,8 +49,8 @@ _HOURS_ERRORS = (
 )
 
 
-class Volunteers(Service):
-    """People, teams, activities, the ledger of hours, and the statistics made of it."""
+class Volunteers(ImportEntrypoints, Service):
+    """People, teams, activities, the ledger of hours, imports into it, and the statistics made of it."""
 
     name: ClassVar[str] = "volunteers"
 

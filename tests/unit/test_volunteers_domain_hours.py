@@ -201,8 +201,9 @@ WINDOW = UndoWindow.of({"hours": 72}, "某规定")
     ("confirm", "valid", "refused"),
     [(Confirm.ALL, 5, 0), (Confirm.VALID_ROWS, 5, 0), (Confirm.VALID_ROWS, 1, 4)],
 )
-def test_a_checked_import_can_be_confirmed(confirm, valid, refused):
-    assert domain.check_confirm(ImportState.CHECKED, confirm, valid=valid, refused=refused) is None
+@pytest.mark.parametrize("state", [ImportState.CHECKED, ImportState.FAILED])
+def test_a_checked_import_can_be_confirmed(state, confirm, valid, refused):
+    assert domain.check_confirm(state, confirm, valid=valid, refused=refused) is None
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,8 @@ def test_a_checked_import_can_be_confirmed(confirm, valid, refused):
         (ImportState.CHECKED, Confirm.ALL, 0, 0, "import.nothing_valid"),
         (ImportState.CHECKED, Confirm.VALID_ROWS, 0, 9, "import.nothing_valid"),
         (ImportState.CONFIRMED, Confirm.ALL, 5, 0, "import.wrong_state"),
+        (ImportState.DONE, Confirm.ALL, 5, 0, "import.wrong_state"),
+        (ImportState.UNDOING, Confirm.ALL, 5, 0, "import.wrong_state"),
         (ImportState.UNDONE, Confirm.ALL, 5, 0, "import.wrong_state"),
     ],
 )
@@ -224,13 +227,13 @@ def test_another_import_cannot_be_confirmed(state, confirm, valid, refused, code
 @pytest.mark.parametrize("after", [timedelta(0), timedelta(hours=72)])
 def test_an_import_can_be_undone_up_to_the_end_of_the_window(after):
     undone_at = NOW + after
-    assert domain.check_undo(ImportState.CONFIRMED, NOW, now=undone_at, window=WINDOW) is None
+    assert domain.check_undo(ImportState.DONE, NOW, now=undone_at, window=WINDOW) is None
 
 
 def test_a_moment_after_the_window_it_is_closed():
     late = NOW + timedelta(hours=72, microseconds=1)
     with pytest.raises(domain.WindowClosed) as caught:
-        domain.check_undo(ImportState.CONFIRMED, NOW, now=late, window=WINDOW)
+        domain.check_undo(ImportState.DONE, NOW, now=late, window=WINDOW)
     error = caught.value
     assert (error.code, error.status, error.clause) == ("import.undo_window_closed", 409, "某规定")
     assert error.extra == {"closed_at": "2026-03-08T10:00:00+00:00", "hours": 72}
@@ -239,9 +242,16 @@ def test_a_moment_after_the_window_it_is_closed():
 
 @pytest.mark.parametrize(
     ("state", "confirmed_at"),
-    [(ImportState.CHECKED, None), (ImportState.UNDONE, NOW), (ImportState.CONFIRMED, None)],
+    [
+        (ImportState.CHECKED, None),
+        (ImportState.CONFIRMED, NOW),
+        (ImportState.FAILED, NOW),
+        (ImportState.UNDOING, NOW),
+        (ImportState.UNDONE, NOW),
+        (ImportState.DONE, None),
+    ],
 )
-def test_what_is_not_confirmed_cannot_be_undone(state, confirmed_at):
+def test_what_is_not_done_cannot_be_undone(state, confirmed_at):
     with pytest.raises(domain.ImportNotOpen) as caught:
         domain.check_undo(state, confirmed_at, now=NOW, window=WINDOW)
     assert caught.value.extra == {"state": state.value}

@@ -1,5 +1,6 @@
 """The rules about volunteers, their hours and the import of them; pure, each with its clause."""
 
+from . import workbook_cells, workbooks
 from .activities import (
     ActivityNotFound,
     ActivityUnknown,
@@ -170,4 +171,6 @@ __all__ = [
     "mask_phone",
     "normalise",
     "spoken",
+    "workbook_cells",
+    "workbooks",
 ]

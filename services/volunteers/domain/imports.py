@@ -26,8 +26,17 @@ class ImportState(StrEnum):
     """Where an import stands."""
 
     CHECKED = "checked"
+    """Every row was tried; nothing is entered."""
     CONFIRMED = "confirmed"
+    """Waits for a worker, or is being entered."""
+    DONE = "done"
+    """Its rows are in the ledger."""
+    FAILED = "failed"
+    """Nothing was entered; it can be confirmed again."""
+    UNDOING = "undoing"
+    """Waits for a worker to take its entries back."""
     UNDONE = "undone"
+    """Its entries were taken back; the file can be imported again."""
 
 
 class ImportNotFound(NotFound):
@@ -50,12 +59,17 @@ class ImportSeenBefore(Conflict):
     code = "import.seen_before"
     title = "该文件已导入过"
 
-    def __init__(self, first: str) -> None:
-        """Name the id of the first import."""
+    def __init__(self, first: str, confirmed_at: datetime | None = None) -> None:
+        """Name the first import, when it was confirmed, and where to read it."""
+        when = f"于 {spoken(confirmed_at)} " if confirmed_at else ""
         super().__init__(
-            f"该文件已在导入 {first} 中导入过，请查看那次导入的结果；内容有变化时请另存为新文件再导入。",
+            f"该文件已{when}在导入 {first} 中导入过，请查看那次导入的结果；内容有变化时请另存为新文件再导入。",
             f"The file was imported before, as {first}; see its result, or save changed rows as a new file.",
-            extra={"other": first},
+            extra={
+                "other": first,
+                "link": f"/v1/imports/{first}",
+                "confirmed_at": confirmed_at.isoformat() if confirmed_at else None,
+            },
         )
 
 
@@ -70,7 +84,7 @@ class RowsRefused(Conflict):
         super().__init__(
             f"有 {refused} 行未通过检查，请更正文件后重新导入，或选择只导入通过的行（valid_rows）。",
             f"{refused} row(s) were refused; correct the file and import it again, or confirm valid_rows.",
-            pointer="/confirm",
+            pointer="/mode",
             extra={"refused": refused},
         )
 
@@ -90,7 +104,7 @@ class NothingToImport(Conflict):
 
 
 class ImportNotOpen(Conflict):
-    """Only a checked import can be confirmed, and only a confirmed one undone."""
+    """Only a checked import can be confirmed, and only one that is done undone."""
 
     code = "import.wrong_state"
     title = "导入状态不允许该操作"
@@ -120,10 +134,17 @@ class UndoWindow:
         """Read the values of a rule file."""
         return cls(values["hours"], clause)
 
+    def closes_at(self, confirmed_at: datetime) -> datetime:
+        """Return the last instant at which an import confirmed then can be undone."""
+        return as_instant(confirmed_at) + timedelta(hours=self.hours)
+
 
 _WRONG_STATE = {
     ImportState.CHECKED: ("尚未确认", "is not confirmed yet"),
-    ImportState.CONFIRMED: ("已经确认", "is confirmed already"),
+    ImportState.CONFIRMED: ("已经确认，正在导入", "is confirmed and being entered"),
+    ImportState.DONE: ("已经完成", "is done already"),
+    ImportState.FAILED: ("没有完成", "did not succeed"),
+    ImportState.UNDOING: ("正在撤销", "is being undone"),
     ImportState.UNDONE: ("已经撤销", "has been undone"),
 }
 
@@ -139,7 +160,7 @@ def _refuse_state(state: ImportState) -> ImportNotOpen:
 
 def check_confirm(state: ImportState, confirm: Confirm, *, valid: int, refused: int) -> None:
     """Check that an import can be entered: ``all`` bears no refused row, and some row must be valid."""
-    if state is not ImportState.CHECKED:
+    if state not in {ImportState.CHECKED, ImportState.FAILED}:
         raise _refuse_state(state)
     if confirm is Confirm.ALL and refused:
         raise RowsRefused(refused)
@@ -147,20 +168,17 @@ def check_confirm(state: ImportState, confirm: Confirm, *, valid: int, refused: 
         raise NothingToImport
 
 
-def check_undo(
-    state: ImportState, confirmed_at: datetime | None, *, now: datetime, window: UndoWindow
-) -> None:
+def check_undo(state: ImportState, confirmed_at: datetime | None, *, now: datetime, window: UndoWindow) -> None:
     """Check that an import can still be undone; the last instant of the window is within (以内) it."""
-    if state is not ImportState.CONFIRMED or confirmed_at is None:
+    if state is not ImportState.DONE or confirmed_at is None:
         raise _refuse_state(state)
     # 《民法典》第一千二百五十九条: “以内”包括本数。
-    closes_at = as_instant(confirmed_at) + timedelta(hours=window.hours)
+    closes_at = window.closes_at(confirmed_at)
     if as_instant(now) > closes_at:
         closes = spoken(closes_at)
         raise WindowClosed(
             f"导入确认后{window.hours}小时内可以撤销，已于 {closes} 截止；请逐条冲正有误的记录。",
-            f"An import can be undone for {window.hours} hours, here until {closes}; "
-            "reverse the wrong entries singly.",
+            f"An import can be undone for {window.hours} hours, here until {closes}; reverse the wrong entries singly.",
             extra={"closed_at": closes_at.isoformat(), "hours": window.hours},
             clause=window.clause,
         )
