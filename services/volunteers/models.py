@@ -140,7 +140,7 @@ REVERSAL_REASONS = {
 }
 
 
-class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Time that a volunteer says to have served at an activity; without minutes, the whole span counts."""
 
     volunteer_id: UUID
@@ -150,7 +150,7 @@ class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minutes: int | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row of the ledger. Minutes of a reversal are negative."""
 
     id: UUID
@@ -173,19 +173,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     reversed_by: UUID | None = None
 
 
-class Entered(msgspec.Struct, frozen=True):
+class Entered(msgspec.Struct, frozen=True, gc=False):
     """The item became this new entry of the ledger."""
 
     entry: Entry
 
 
-class Existing(msgspec.Struct, frozen=True):
+class Existing(msgspec.Struct, frozen=True, gc=False):
     """The ledger holds exactly this item already, as this entry."""
 
     entry: Entry
 
 
-class Reversed(msgspec.Struct, frozen=True):
+class Reversed(msgspec.Struct, frozen=True, gc=False):
     """The entry was taken back by this new entry of the kind ``reversal``."""
 
     entry: Entry

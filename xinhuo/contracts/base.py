@@ -39,6 +39,8 @@ class _EventMeta(msgspec.StructMeta):
     ) -> Any:
         options.setdefault("frozen", True)
         options.setdefault("kw_only", True)
+        # Frozen data cannot refer to itself: the collector need not walk through every event of a batch.
+        options.setdefault("gc", False)
         cls: Any = super().__new__(mcls, name, bases, namespace, **options)
         if topic is None:
             return cls

@@ -39,7 +39,7 @@ class Undecodable(Exception):
         self.why = why
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event with what CloudEvents says around it; ``time`` is when the fact became true (UTC)."""
 
     id: UUID
