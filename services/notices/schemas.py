@@ -149,7 +149,7 @@ class DraftNotice(Schema):
     period = Nested(Period, required=True)
     addressees = Nested(Selection, required=True)
     theme = Text(allow_none=True, load_default=None)
-    body = Text(max=100_000, allow_none=True, load_default=None)
+    body = Text(max=100_000, lines=True, allow_none=True, load_default=None)
     basis = ListOf(Text(max=300), max=50, load_default=list)
     contact_office = Text(max=100, allow_none=True, load_default=None)
     categories = ListOf(Nested(Category), max=50, load_default=list)

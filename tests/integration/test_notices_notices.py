@@ -194,7 +194,7 @@ def changed(part: str, index: int, **fields: Any) -> dict[str, Any]:
             changed("obligations", 0, due_on="2020-03-03"),
             {"/obligations/0/due_on": "obligation.due_before_issued"},
         ),
-        (changed("obligations", 0, due_on="9999-12-31"), {"/obligations/0/due_on": "date.implausible"}),
+        (changed("obligations", 0, due_on="2999-12-31"), {"/obligations/0/due_on": "date.implausible"}),
         (
             changed("obligations", 1, due_rule=None),
             {"/obligations/1/due_rule": "obligation.deadline_missing"},

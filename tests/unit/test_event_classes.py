@@ -16,10 +16,64 @@ ID = UUID("0195630c-a000-7abc-8def-0123456789ab")
 
 #: Words that stand for a person or for free text, which may hold anything about one.
 PERSONAL = frozenset(
-    "address avatar bank birth birthday body caption card comment contact content description detail email face "
-    "fax file gender grade guardian health idcard image label latitude location longitude mail message mobile name "
-    "names nation note notes passport password phone photo picture plate position reason recipient remark sex "
-    "signature summary tel telephone text title url wechat wecom weixin".split()
+    [
+        "address",
+        "avatar",
+        "bank",
+        "birth",
+        "birthday",
+        "body",
+        "caption",
+        "card",
+        "comment",
+        "contact",
+        "content",
+        "description",
+        "detail",
+        "email",
+        "face",
+        "fax",
+        "file",
+        "gender",
+        "grade",
+        "guardian",
+        "health",
+        "idcard",
+        "image",
+        "label",
+        "latitude",
+        "location",
+        "longitude",
+        "mail",
+        "message",
+        "mobile",
+        "name",
+        "names",
+        "nation",
+        "note",
+        "notes",
+        "passport",
+        "password",
+        "phone",
+        "photo",
+        "picture",
+        "plate",
+        "position",
+        "reason",
+        "recipient",
+        "remark",
+        "sex",
+        "signature",
+        "summary",
+        "tel",
+        "telephone",
+        "text",
+        "title",
+        "url",
+        "wechat",
+        "wecom",
+        "weixin",
+    ]
 )
 #: Fields that contain one of these words and hold something else: a closed list of codes.
 NOT_PERSONAL = frozenset({"reason_code"})

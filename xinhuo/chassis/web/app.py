@@ -205,7 +205,7 @@ class HttpApp:
         if isinstance(content, pages.Listed):
             dumped: Any = route.returns.dump(content.items, many=True) if route.returns else content.items
             if content.after is not None:
-                headers["Link"] = pages.next_link(request.path, request.args.to_dict(), content.after)
+                headers["Link"] = pages.next_link(request.path, request.args.to_dict(flat=False), content.after)
             content = {"items": dumped, "after": content.after, **content.totals}
         elif content is not None and route.returns is not None:
             content = route.returns.dump(content)

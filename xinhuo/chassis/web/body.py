@@ -1,6 +1,8 @@
 """Reading a request's body: limits first, then strict JSON."""
 
+import codecs
 import json
+import math
 from typing import Any
 
 from werkzeug.exceptions import ClientDisconnected
@@ -66,7 +68,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     A byte order mark is accepted. Raises the Body… errors: empty, not UTF-8, broken (with line and column),
     NaN or Infinity, a key twice, half a surrogate pair, nested deeper than 20, or not an object.
     """
-    if not data.strip():
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
         raise BodyEmpty("请求正文为空，请提交 JSON 对象。", "The body is empty; send a JSON object.")
     try:
         text = data.decode("utf-8-sig")
@@ -76,7 +78,9 @@ def parse_object(data: bytes) -> dict[str, Any]:
             f"The body is not UTF-8 from byte {error.start + 1} on; convert it (from GBK?) and send it again.",
         ) from None
     try:
-        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except json.JSONDecodeError as error:
         raise BodyNotJson(
             f"JSON 第 {error.lineno} 行第 {error.colno} 列有误，请检查。",
@@ -85,8 +89,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
         ) from None
     except RecursionError:
         raise _too_deep() from None
-    except ValueError:  # an integer of more than 4,300 digits
-        raise BodyNotJson("JSON 中的数字过长。", "A number in the JSON is too long.") from None
+    except ValueError:  # an integer of more than 4,300 digits, a fraction beyond 1.8e308
+        raise BodyNotJson("JSON 中的数字过大。", "A number in the JSON is too large.") from None
     if not isinstance(value, dict):
         raise BodyNotObject("请求正文应为 JSON 对象（{…}）。", "The body must be a JSON object ({…}).")
     _check_depth(value)
@@ -99,14 +103,20 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise BodyDuplicateKey(
-            f"键“{twice[:50]}”重复出现，请只保留一个。", f"The key '{twice[:50]}' stands twice; keep one."
-        )
+        shown = twice[:50].encode("utf-8", "replace").decode()  # half a surrogate pair cannot be answered
+        raise BodyDuplicateKey(f"键“{shown}”重复出现，请只保留一个。", f"The key '{shown}' stands twice; keep one.")
     return found
 
 
 def _refuse_constant(word: str) -> None:
     raise BodyNotJson(f"JSON 不允许 {word}。", f"JSON does not allow {word}.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999
+        raise ValueError
+    return number
 
 
 def _check_depth(value: Any) -> None:

@@ -51,6 +51,8 @@ class Coalescer:
             batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
         try:
             results = self._work([rider.item for rider in batch])
+            if len(results) != len(batch):  # else some would wait for ever
+                raise RuntimeError(f"{len(batch)} items came back as {len(results)} results")
         except BaseException as error:  # handed to every rider, and raised again by each submit
             results = [error] * len(batch)
         finally:

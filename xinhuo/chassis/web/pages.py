@@ -40,7 +40,9 @@ def read_cursor(after: str | None, *parts: Callable[[str], Any]) -> tuple[Any, .
         raw = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         if not isinstance(raw, list) or len(raw) != len(parts):
             raise ValueError
-        return tuple(read(str(text)) for read, text in zip(parts, raw, strict=True))
+        if not all(isinstance(text, str) and b"\0" not in text.encode() for text in raw):
+            raise ValueError  # as for half a surrogate pair: no database takes it
+        return tuple(read(text) for read, text in zip(parts, raw, strict=True))
     except (ValueError, binascii.Error):
         raise CursorInvalid(
             "分页游标 after 无效，请使用上一页返回的值，或从第一页开始。",
@@ -57,5 +59,5 @@ def page_of(found: Sequence[Any], limit: int, key: Callable[[Any], tuple[Any, ..
 
 
 def next_link(path: str, query: dict[str, Any], after: str) -> str:
-    """Return the Link header of the next page."""
-    return f'<{path}?{urlencode({**query, "after": after})}>; rel="next"'
+    """Return the Link header of the next page; a parameter given several times is a list."""
+    return f'<{path}?{urlencode({**query, "after": after}, doseq=True)}>; rel="next"'

@@ -5,6 +5,7 @@ flat list with JSON pointers.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -37,20 +38,37 @@ class Schema(ma.Schema):
         unknown = ma.RAISE
 
 
-def _check_text(value: str) -> str:
-    for character in value:
-        if (
-            ord(character) < 32 and character not in "\n\t"
-        ) or character in "\u200b\u200c\u200d\u2060\ufeff\u202d\u202e":
-            raise ma.ValidationError(
-                f"text.invisible|含有不可见字符 U+{ord(character):04X}，请删除"
-                f"|It holds the invisible character U+{ord(character):04X}; remove it."
-            )
+#: Control, zero-width, direction-changing and tag characters, soft hyphens, halves of surrogate pairs.
+_INVISIBLE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f"
+    "\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
+_INVISIBLE_IN_LINES = re.compile(_INVISIBLE.pattern.replace("\\x00-\\x1f", "\\x00-\\x08\\x0b-\\x1f"))
+
+#: Full-width forms of ASCII, as Chinese input methods write them, to ASCII.
+_HALF_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | {0x3000: 0x20}
+
+#: Years beyond these are typing mistakes, and the last ones of the calendar cannot be reckoned with.
+_YEARS = range(1900, 3000)
+
+
+def half_width(value: Any) -> Any:
+    """Return text with full-width digits, letters and signs as ASCII; anything else as it is."""
+    return value.translate(_HALF_WIDTH) if isinstance(value, str) else value
+
+
+def _in_years(value: Any) -> Any:
+    if value.year not in _YEARS:
+        span = f"{_YEARS.start}–{_YEARS.stop - 1}"
+        raise ma.ValidationError(f"field.out_of_range|年份应在 {span} 之间|The year must be within {span}.")
     return value
 
 
 class Text(mf.String):
-    """Text of bounded length without control, zero-width or direction-changing characters; trimmed."""
+    """Text of bounded length without control, zero-width or direction-changing characters; trimmed.
+
+    It is one line, unless ``lines`` allows line breaks and tabs.
+    """
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
@@ -58,12 +76,19 @@ class Text(mf.String):
         "invalid_utf8": "field.wrong_type|应为文字|This must be text.",
     }
 
-    def __init__(self, *, max: int = 200, min: int = 1, **options: Any) -> None:
+    def __init__(self, *, max: int = 200, min: int = 1, lines: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self._min, self._max = min, max
+        self._min, self._max, self._lines = min, max, lines
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        text = _check_text(str(super()._deserialize(value, attr, data, **kwargs)).strip())
+        text = str(super()._deserialize(value, attr, data, **kwargs)).strip()
+        if self._lines:
+            text = text.replace("\r\n", "\n")
+        if found := (_INVISIBLE_IN_LINES if self._lines else _INVISIBLE).search(text):
+            number = f"U+{ord(found[0]):04X}"
+            raise ma.ValidationError(
+                f"text.invisible|含有不可见字符 {number}，请删除|It holds the invisible character {number}; remove it."
+            )
         if not self._min <= len(text) <= self._max:
             raise ma.ValidationError(
                 f"text.length|长度应为 {self._min} 至 {self._max} 字|The length must be {self._min} to {self._max}."
@@ -72,10 +97,10 @@ class Text(mf.String):
 
 
 class Code(Text):
-    """A code: letters, digits, hyphen and underscore."""
+    """A code: letters, digits, hyphen and underscore; full-width ones are read as ASCII."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(value, attr, data, **kwargs)
+        text = super()._deserialize(half_width(value), attr, data, **kwargs)
         if not all(character.isascii() and (character.isalnum() or character in "-_") for character in text):
             raise ma.ValidationError("code.malformed|只能用字母、数字、- 和 _|Use letters, digits, - and _ only.")
         return text
@@ -85,7 +110,7 @@ class Code(Text):
 
 
 class Integer(mf.Integer):
-    """A whole number between bounds; 12.5, "3" and true are refused."""
+    """A whole number between bounds, those of four bytes if none are given; 12.5, "3" and true are refused."""
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
@@ -93,7 +118,7 @@ class Integer(mf.Integer):
         "too_large": "field.out_of_range|数字过大|The number is too large.",
     }
 
-    def __init__(self, *, min: int | None = None, max: int | None = None, **options: Any) -> None:
+    def __init__(self, *, min: int = -(2**31), max: int = 2**31 - 1, **options: Any) -> None:
         options.setdefault("strict", True)
         super().__init__(**options)
         self._min, self._max = min, max
@@ -104,22 +129,20 @@ class Integer(mf.Integer):
         return self._in_range(super()._deserialize(value, attr, data, **kwargs))
 
     def _in_range(self, number: Any) -> Any:
-        low, high = self._min, self._max
-        if (low is not None and number < low) or (high is not None and number > high):
-            span = f"{'' if low is None else low}–{'' if high is None else high}"
+        if not self._min <= number <= self._max:
+            span = f"{self._min}–{self._max}"
             raise ma.ValidationError(f"field.out_of_range|应在 {span} 之间|It must be within {span}.")
         return number
 
 
 class QueryInteger(Integer):
-    """A whole number written in a query string."""
+    """A whole number written in a query string, full-width digits included."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        if not (
-            isinstance(value, str) and value.lstrip("-").isascii() and value.lstrip("-").isdigit() and len(value) < 19
-        ):
+        text = half_width(value)
+        if not (isinstance(text, str) and re.fullmatch(r"-?[0-9]{1,18}", text)):
             raise self.make_error("invalid", input=value)
-        return self._in_range(int(value))
+        return self._in_range(int(text))
 
 
 class Uuid(mf.UUID):
@@ -132,7 +155,7 @@ class Uuid(mf.UUID):
 
 
 class Date(mf.Date):
-    """A calendar date, YYYY-MM-DD."""
+    """A calendar date, YYYY-MM-DD, from 1900 to 2999; full-width digits are read as ASCII."""
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
@@ -140,14 +163,20 @@ class Date(mf.Date):
         "format": "field.not_date|应为日期，如 2026-03-05|This must be a date like 2026-03-05.",
     }
 
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        text = half_width(value)
+        if not (isinstance(text, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)):
+            raise self.make_error("invalid", input=value, obj_type="date")
+        return _in_years(super()._deserialize(text, attr, data, **kwargs))
+
 
 class Month(Text):
-    """A month, YYYY-MM, loaded as its first day."""
+    """A month, YYYY-MM, from 1900 to 2999, loaded as its first day; full-width digits are read as ASCII."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(value, attr, data, **kwargs)
+        text = super()._deserialize(half_width(value), attr, data, **kwargs)
         try:
-            return datetime.strptime(text, "%Y-%m").date()
+            return _in_years(datetime.strptime(text, "%Y-%m").date())
         except ValueError:
             raise ma.ValidationError(
                 "field.not_month|应为月份，如 2026-03|This must be a month like 2026-03."
@@ -163,7 +192,7 @@ _NOT_INSTANT = (
 
 
 class Instant(mf.DateTime):
-    """An instant in ISO 8601; one without a zone is read as Asia/Shanghai; loaded and dumped in UTC."""
+    """An instant in ISO 8601, from 1900 to 2999, loaded and dumped in UTC; one without a zone is Asia/Shanghai's."""
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
@@ -175,15 +204,12 @@ class Instant(mf.DateTime):
         super().__init__(format="iso", **options)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or "T" not in value.upper():
+        if not isinstance(value, str) or "T" not in value:
             raise self.make_error("invalid", input=value, obj_type="datetime")
         instant: datetime = super()._deserialize(value, attr, data, **kwargs)
         if instant.tzinfo is None:
             instant = instant.replace(tzinfo=OFFICE_ZONE)
-        try:
-            return instant.astimezone(UTC)
-        except OverflowError:
-            raise self.make_error("invalid", input=value, obj_type="datetime") from None
+        return _in_years(instant).astimezone(UTC)
 
     def _serialize(self, value: Any, attr: Any, obj: Any, **kwargs: Any) -> Any:
         return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -199,6 +225,11 @@ class Boolean(mf.Boolean):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(truthy={True, "true"}, falsy={False, "false"}, **options)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool | str):  # 1 equals True
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Choice(mf.String):
@@ -306,7 +337,8 @@ def _schema_below(schema: ma.Schema | None, name: str) -> ma.Schema | None:
 
 
 def _with_nearest(problem: Problem, name: str, schema: ma.Schema) -> Problem:
-    nearest = difflib.get_close_matches(name, list(schema.load_fields), n=1, cutoff=0.5)
+    known = [field.data_key or of for of, field in schema.load_fields.items()]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not nearest:
         return problem
     return Problem(
