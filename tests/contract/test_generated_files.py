@@ -1,6 +1,7 @@
 """What is generated is what stands in the project; a change by hand, or one forgotten, is found."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,13 @@ def test_every_error_and_exit_code_stands_on_its_page(wanted):
     assert len(codes) > 30
     assert [code for code in codes if f"`{code}`" not in wanted["docs/errors.md"]] == []
     assert [code.name for code in Exit if f"`{code.name}`" not in wanted["docs/cli.md"]] == []
+
+
+def test_every_reason_of_a_dead_letter_in_the_code_stands_on_the_page(wanted):
+    files = [path for folder in ("xinhuo", "services") for path in (generate.ROOT / folder).rglob("*.py")]
+    reasons = {found for path in files for found in re.findall(r'"((?:event|handler)\.[a-z_]+)"', path.read_text())}
+    assert len(reasons) > 10
+    assert [reason for reason in sorted(reasons) if f"`{reason}`" not in wanted["docs/errors.md"]] == []
 
 
 def test_every_event_stands_in_the_catalogue_with_publisher_and_subscribers(wanted):
