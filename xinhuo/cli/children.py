@@ -19,7 +19,7 @@ _READY_SECONDS = 60.0
 
 
 class ChildFailed(Exception):
-    """A process of a service ended while it was starting; the text ends with the last lines of its log."""
+    """A process of a service ended, or hung, while it was starting; the text ends with the end of its log."""
 
 
 class Children:
@@ -28,7 +28,8 @@ class Children:
     def __init__(self, settings: Settings, environment: dict[str, str]) -> None:
         self._settings, self._environment = settings, environment
         self._processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
-        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._stopping, self._ended = threading.Event(), threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="children", daemon=True)
 
     def start(self) -> None:
@@ -38,30 +39,33 @@ class Children:
                 self._spawn(name, role)
 
     def wait_ready(self) -> None:
-        """Wait until every process says it is ready; raises ChildFailed or TimeoutError."""
+        """Wait until every process says it is ready; raises ChildFailed."""
         deadline = time.monotonic() + _READY_SECONDS
         for (name, role), process in self._processes.items():
             while not self._is_ready(name, role):
                 if process.poll() is not None:
-                    raise ChildFailed(f"{name} {role} ended with {process.returncode}:\n{self._log_end(name, role)}")
+                    raise self._failed(name, role, f"已退出 / ended with {process.returncode}")
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{name} {role} is not ready:\n{self._log_end(name, role)}")
+                    raise self._failed(name, role, f"{_READY_SECONDS:.0f} 秒内未就绪 / not ready in time")
                 self._stopping.wait(0.1)
         self._watcher.start()
 
     def stop(self) -> None:
         """Let all finish what they are at, then end."""
         self._stopping.set()
-        if self._watcher.is_alive():
-            self._watcher.join()
-        for process in self._processes.values():
+        with self._lock:
+            processes = list(self._processes.values())
+        for process in processes:
             process.terminate()
-        for process in self._processes.values():
+        for process in processes:
             try:
                 process.wait(self._settings.drain_seconds + 5)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._ended.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
 
     def _port(self, name: str, role: str) -> int:
         return self._settings.port_of(name) + ROLES[role]
@@ -69,8 +73,10 @@ class Children:
     def _log_path(self, name: str, role: str) -> Path:
         return self._settings.data.absolute() / "logs" / f"{name}-{role}.log"
 
-    def _log_end(self, name: str, role: str) -> str:
-        return "\n".join(self._log_path(name, role).read_text(encoding="utf-8").splitlines()[-5:])
+    def _failed(self, name: str, role: str, what: str) -> ChildFailed:
+        path = self._log_path(name, role)
+        last = "\n".join(path.read_text(encoding="utf-8").splitlines()[-5:])
+        return ChildFailed(f"{name} {role} {what}（{path}）:\n{last}")
 
     def _spawn(self, name: str, role: str) -> None:
         path = self._log_path(name, role)
@@ -94,7 +100,13 @@ class Children:
 
     def _watch(self) -> None:
         while not self._stopping.wait(1.0):
-            for (name, role), process in list(self._processes.items()):
-                if process.poll() is not None:
-                    log.error("child_ended", service=name, role=role, code=process.returncode)
-                    self._spawn(name, role)
+            with self._lock:
+                self._start_ended_again()
+        # The kernel kills a child when the thread that started it ends: not while it finishes its work.
+        self._ended.wait()
+
+    def _start_ended_again(self) -> None:
+        for (name, role), process in list(self._processes.items()):
+            if process.poll() is not None and not self._stopping.is_set():
+                log.error("child_ended", service=name, role=role, code=process.returncode)
+                self._spawn(name, role)

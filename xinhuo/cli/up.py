@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import signal
@@ -64,11 +65,13 @@ def run(
             if with_sample:
                 _show_sample(settings, databases, started, out, as_json=as_json)
             if not once:
-                _show_addresses(settings, out)
-                stop.wait()
+                # Being told to stop while serving is the normal end; before that it is an interruption.
+                with contextlib.suppress(KeyboardInterrupt):
+                    _show_addresses(settings, out)
+                    stop.wait()
                 out.print("正在停止…… / stopping …")
     except CannotStart as error:
-        out.print(f"[red]{error}[/red]")
+        out.print(str(error), style="red", markup=False)
         return int(error.code)
     except EmbeddedPostgresError as error:
         out.print(f"[red]{error.message_zh}\n{error.message_en}[/red]")
@@ -77,13 +80,10 @@ def run(
 
 
 def _stop_flag() -> threading.Event:
-    """Return a flag that SIGTERM and, once the system serves, Ctrl-C set."""
+    """Return a flag that SIGTERM and Ctrl-C set; both also interrupt what is being done."""
     stop = threading.Event()
 
-    def on_signal(number: int, _frame: Any) -> None:
-        if stop.is_set() or number == signal.SIGINT:
-            stop.set()
-            raise KeyboardInterrupt
+    def on_signal(_number: int, _frame: Any) -> None:
         stop.set()
         raise KeyboardInterrupt
 
@@ -127,8 +127,12 @@ def _log_file(path: Path) -> Any:
 
 
 def _check_ports(settings: Settings) -> None:
-    for name in SERVICES:
-        port = settings.port_of(name)
+    from .children import ROLES
+
+    # With a broker the workers are processes of their own and answer health checks at ports of their own.
+    offsets = ROLES.values() if settings.amqp_uri else (ROLES["api"],)
+    for name, offset in itertools.product(SERVICES, offsets):
+        port = settings.port_of(name) + offset
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -148,13 +152,16 @@ def _port_taken(name: str, port: int, base: int) -> str:
 def _services(settings: Settings, stop: threading.Event, out: Console) -> Iterator[None]:
     if settings.amqp_uri:
         from .broker import apply_topology
-        from .children import Children
+        from .children import ChildFailed, Children
 
         apply_topology({"AMQP_URI": settings.amqp_uri}, dry_run=False)
         children = Children(settings, _child_environment(settings))
         try:
             children.start()
-            children.wait_ready()
+            try:
+                children.wait_ready()
+            except ChildFailed as error:
+                raise CannotStart(Exit.UNAVAILABLE, str(error)) from error
             yield
         finally:
             children.stop()
