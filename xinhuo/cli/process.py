@@ -93,7 +93,7 @@ if __name__ == "__main__":
 
     os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
     # That eventlet's support ends is said, with the way out, in docs/decisions; not in every log.
-    warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
     import eventlet
 
     eventlet.monkey_patch()
