@@ -45,6 +45,9 @@ def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
     )
     try:
         connection.connect()
+        # py-amqp waits without end for answers, also when it closes, and its "write_timeout" does nothing to
+        # eventlet's sockets; this one bounds every read and write that has no time-out of its own.
+        connection.connection.transport.sock.settimeout(timeout)
     except LOST as error:
         connection.release()
         raise BrokerUnavailable(type(error).__name__) from error
@@ -225,7 +228,8 @@ class BatchConsumer:
 
     def _fill(self, connection: Connection, prefetch: int) -> None:
         """Wait for a first message, then for more until the batch is full or its short window is over."""
-        _drain(connection, 1.0)
+        if not self._buffer:  # messages may have come while the prefetch was raised: they wait for nobody
+            _drain(connection, 1.0)
         connection.heartbeat_check()
         deadline = time.monotonic() + self._window
         while self._buffer and len(self._buffer) < prefetch:

@@ -55,7 +55,7 @@ class WebServer(ProviderCollector, SharedExtension):
             finally:
                 self._busy -= 1
 
-        self._socket = eventlet.listen(self._address, backlog=512)
+        self._socket = eventlet.listen(self._address, backlog=512, reuse_port=False)
         self._server = self.container.spawn_managed_thread(lambda: self._serve(counted), identifier="http")
 
     def stop(self) -> None:
@@ -216,7 +216,10 @@ class NamekoProcess:
         self._members["background"] = Background(works)
 
     def run(self, stop: Flag) -> None:
-        """Run until told to stop; wakes twice a second, so that a signal is seen even when nothing happens."""
+        """Run until told to stop; wakes twice a second, so that a signal is seen even when nothing happens.
+
+        Raises what ended the service when it was not told to stop.
+        """
         service_class = type(f"{type(self.service).__name__}OnNameko", (), self._members)
         runner = ServiceRunner({MAX_WORKERS_CONFIG_KEY: self.settings.http_workers})
         runner.add_service(service_class)
@@ -230,6 +233,8 @@ class NamekoProcess:
             eventlet.sleep(0.5)
         log.info("stopping", service=self.service.name)
         runner.stop()
+        if not stop.is_set():
+            waiting.wait()  # raises what ended the service, so that its process does not end as if all was well
 
     def _add(self, name: str, function: Callable[..., Any], entrypoint: type[Entrypoint], *arguments: Any) -> None:
         function.__name__ = name
