@@ -18,6 +18,7 @@ from tests.support.documents import ROOT, Block, blocks, links, shell_blocks
 from tests.support.documents_check import problems
 from tests.support.processes import LOOPBACK, end, free_port, listens, tail
 from tests.support.waiting import wait_for
+from xinhuo.contracts.base import load_all
 
 BIN = Path(sys.executable).parent
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -222,3 +223,11 @@ def test_the_picture_of_the_readme_shows_a_run_and_refers_to_nothing_outside() -
     assert "台账分钟" in picture
     assert "url(http" not in picture
     assert "@font-face" not in picture
+
+
+def test_the_change_log_tells_subscribers_of_every_public_event() -> None:
+    events = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("### Events")[2].partition("### Added")[0]
+
+    assert {topic for topic, event in load_all().items() if event.public} == set(
+        re.findall(r"`(\w+\.\w+\.v\d+)`", events)
+    )
