@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import sqlalchemy as sa
 
@@ -56,7 +59,7 @@ def run_round(amqp_uri: str, database_url: str, load: Load, workers: int) -> Fig
     with engine.begin() as connection:
         connection.execute(sa.text(_TABLES))
     port = free_port()
-    with _processes(amqp_uri, database_url, port, workers):
+    with tempfile.NamedTemporaryFile() as log, _processes(amqp_uri, database_url, port, workers, log):
         sent = send(port, "/hours", bodies(load), load.connections)
         total = len(load.records)
 
@@ -65,13 +68,23 @@ def run_round(amqp_uri: str, database_url: str, load: Load, workers: int) -> Fig
                 return tuple(int(value) for value in connection.execute(_EFFECTS).one())
 
         expected = (total, total, load.minutes, load.minutes, total)
-        figures = wait_for_effects(sent, effects, expected)
-    engine.dispose()
-    return figures
+        try:
+            return wait_for_effects(sent, effects, expected)
+        except AssertionError as error:
+            raise AssertionError(f"plain nameko: {error}; its log: {_errors(log)}") from None
+        finally:
+            engine.dispose()
+
+
+def _errors(log: IO[bytes]) -> dict[str, int]:
+    """Return the exceptions that the baseline logged, with how often."""
+    log.seek(0)
+    lines = [line.decode(errors="replace") for line in log]
+    return dict(Counter(line.strip()[:200] for line in lines if re.match(r"\S*(Error|Exception|Timeout)\b", line)))
 
 
 @contextmanager
-def _processes(amqp_uri: str, database_url: str, port: int, workers: int) -> Iterator[None]:
+def _processes(amqp_uri: str, database_url: str, port: int, workers: int, log: IO[bytes]) -> Iterator[None]:
     environment = {
         **os.environ,
         "PLAIN_AMQP_URI": amqp_uri,
@@ -82,7 +95,7 @@ def _processes(amqp_uri: str, database_url: str, port: int, workers: int) -> Ite
     try:
         for name in SERVICES:
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.plain_process", name, str(port)]
-            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE))
+            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log))
         for process in started:
             assert process.stdout is not None
             line = process.stdout.readline()

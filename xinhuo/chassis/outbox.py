@@ -1,7 +1,7 @@
 """The outbox: an event is written in the transaction that makes it true."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
@@ -39,9 +39,7 @@ def record(session: Session, event: Event, *, caused_by: codec.Envelope | None =
     return record_all(session, [event], caused_by=caused_by)[0]
 
 
-def record_all(
-    session: Session, events: Iterable[Event], *, caused_by: codec.Envelope | None = None
-) -> list[UUID]:
+def record_all(session: Session, events: Iterable[Event], *, caused_by: codec.Envelope | None = None) -> list[UUID]:
     """Note everything that one piece of work made true, in order; the events share its time and span.
 
     Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
@@ -67,7 +65,10 @@ def record_all(
     ids = [envelope.id for envelope, _ in pending[already:]]
     if session.info.get(_REHEARSING):
         del pending[already:]
-    elif session.in_nested_transaction() or len(pending) >= _MANY:
+    elif session.in_nested_transaction():
+        _write(session, pending[already:])  # these live and die with the savepoint, those before it do not
+        del pending[already:]
+    elif len(pending) >= _MANY:
         write_pending(session)
     return ids
 
@@ -90,8 +91,11 @@ def rehearsal(session: Session) -> Iterator[None]:
 def write_pending(session: Session) -> None:
     """Write what was recorded so far with one statement and wake the relay at commit."""
     pending: list[tuple[codec.Envelope, bytes]] = session.info.pop(_PENDING, [])
-    if not pending:
-        return
+    if pending:
+        _write(session, pending)
+
+
+def _write(session: Session, pending: Sequence[tuple[codec.Envelope, bytes]]) -> None:
     session.execute(
         _INSERT,
         {
