@@ -27,6 +27,7 @@ from ..worker import Worker
 
 log = logs.get("inprocess")
 _IDLE_SECONDS = 1.0
+_HEADER_LIMIT = 64 * 1024
 
 
 class MemoryBroker:
@@ -208,6 +209,7 @@ class InProcess:
     def serve(self, app: Any, host: str, port: int, *, workers: int, seconds: int) -> int:
         """Serve a WSGI application on an address; return the port. Raises OSError when it is taken."""
         server = wsgi.Server((host, port), app, numthreads=workers, timeout=seconds, server_name="xinhuo")
+        server.max_request_header_size = _HEADER_LIMIT  # cheroot's own is none
         server.error_log = _log_server_error  # type: ignore[method-assign]  # cheroot's own way to say so
         server.prepare()
         self._servers.append(server)

@@ -11,7 +11,6 @@ from threading import Event as Flag
 from typing import Any
 
 import eventlet
-import eventlet.wsgi
 from eventlet.event import Event as Once
 from nameko.constants import MAX_WORKERS_CONFIG_KEY
 from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
@@ -27,6 +26,7 @@ from ..topology import dead_letter_name
 from ..web.app import HttpApp
 from ..wire import Incoming
 from ..worker import Worker
+from . import wsgi
 from .amqp import BatchConsumer, ConfirmingPublisher, dead_letter_receiver
 
 log = logs.get("nameko")
@@ -70,16 +70,7 @@ class WebServer(ProviderCollector, SharedExtension):
             eventlet.sleep(0.02)
 
     def _serve(self, app: Any) -> None:
-        eventlet.wsgi.server(
-            self._socket,
-            app,
-            custom_pool=eventlet.GreenPool(_CONNECTIONS),
-            log_output=False,
-            debug=False,
-            socket_timeout=self._seconds,
-            keepalive=True,
-            url_length_limit=8192,
-        )
+        wsgi.serve(self._socket, app, seconds=self._seconds, connections=_CONNECTIONS)
 
     def _invoke(self, name: str, work: Callable[[], Any]) -> Any:
         entrypoint = next(provider for provider in self._providers if provider.method_name == name)

@@ -41,7 +41,7 @@ def read(request: Request, limit: int) -> bytes:
     stream = request.environ["wsgi.input"] if chunked else request.stream
     try:
         data: bytes = stream.read(limit + 1) if chunked else stream.read()
-    except (ClientDisconnected, OSError, ValueError):
+    except (ClientDisconnected, OSError, ValueError, OverflowError):  # a chunk may announce any number
         raise BodyIncomplete(
             "请求正文没有按时完整到达，请重新发送。",
             "The body did not arrive whole and in time; send it again.",
