@@ -43,6 +43,9 @@ REASONS = {
     "handler.failed": ("处理时出错，多次重试仍失败", "The handler failed again and again"),
 }
 
+#: What a constraint would refuse at the commit is to be this event's failure, and no end of the whole attempt.
+_CHECK_NOW = sa.text("SET CONSTRAINTS ALL IMMEDIATE")
+
 log = logs.get("ladder")
 
 
@@ -171,7 +174,15 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle]) -> bool:
         if row is None:
             return False
         body = bytes(row.body)
-        delivery = Delivery(body, codec.decode(body))
+        try:
+            delivery = Delivery(body, codec.decode(body))
+        except codec.Undecodable as error:  # else it would stand in the way of all others for ever
+            _unpark(session, row.handler, row.event_id)
+            insert_dead_letter(
+                session, row.handler, body, error.code, error.why, event_id=row.event_id, attempts=row.attempts
+            )
+            metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
+            return True
         try:
             with trace.traced(delivery.envelope.traceparent), session.begin_nested():
                 claim = inbox.claim(session, row.handler, [delivery.offer])
@@ -179,6 +190,8 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle]) -> bool:
                     raise inbox.EventIdConflict("the id belongs to another body")
                 if claim.fresh:
                     handlers[row.handler](session, [delivery.envelope])
+                    session.flush()
+                    session.execute(_CHECK_NOW)
         except Exception as error:  # the next step of the ladder, below, is where it goes
             if is_outage(error):
                 raise
@@ -260,6 +273,25 @@ def bury_message(db: Database, handler: str, body: bytes, reason: str, why: str)
         size=len(body),
         sha256=inbox.body_hash(body).hex(),
     )
+
+
+def bury_undone(db: Database, handler: str, deliveries: Sequence[Delivery], reason: str, why: str) -> None:
+    """Make dead letters of the events that are neither in the handler's inbox nor parked for it."""
+    with db.transaction() as session:
+        settled = set(
+            session.execute(
+                sa.text(
+                    "SELECT event_id FROM inbox WHERE handler = :handler AND event_id = ANY(:ids)"
+                    " UNION SELECT event_id FROM parked_events WHERE handler = :handler AND event_id = ANY(:ids)"
+                ),
+                {"handler": handler, "ids": [delivery.envelope.id for delivery in deliveries]},
+            ).scalars()
+        )
+        undone = [delivery for delivery in deliveries if delivery.envelope.id not in settled]
+        for delivery in undone:
+            _insert_dead(session, handler, delivery, reason, why, None, 0)
+    metrics.EVENTS_CONSUMED.labels(db.service, handler, "dead_lettered").inc(len(undone))
+    log.error("events_dead_lettered", handler=handler, reason=reason, events=len(undone), of=len(deliveries))
 
 
 def insert_dead_letter(

@@ -39,6 +39,12 @@ class Incoming:
     headers: Any = field(default_factory=dict)
     tag: Any = None
 
+    @property
+    def returns(self) -> int:
+        """How often the broker has got this message back, as a quorum queue counts."""
+        count = self.headers.get("x-delivery-count") if isinstance(self.headers, dict) else None
+        return count if isinstance(count, int) else 0
+
 
 class Publisher(Protocol):
     """Hands messages to a broker."""

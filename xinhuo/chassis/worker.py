@@ -1,5 +1,6 @@
 """The work behind a service's subscriptions and jobs, neutral of the broker that brings the messages."""
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
@@ -19,6 +20,8 @@ from .wire import Incoming, open_message
 
 log = logs.get("worker")
 _TICK = 0.5
+#: A message that came back so often may hold an event that takes its process down with it.
+_SUSPECT = 2
 
 
 class Worker:
@@ -55,8 +58,11 @@ class Worker:
                 ladder.bury_message(self.db, handler, part.body, part.code, part.why)
             deliveries += readable
             verdicts.append(None)
-        mark = self.subscriptions[method]
-        size = mark.batch or self.service.runtime.settings.batch_max
+        size = self.subscriptions[method].batch or self.service.runtime.settings.batch_max
+        returns = max((message.returns for message in messages), default=0)
+        if returns >= _SUSPECT:
+            size = 1
+            _reorder(deliveries, returns)
         for start in range(0, len(deliveries), size):
             ladder.take(self.db, handler, self.handlers[handler], deliveries[start : start + size])
         return verdicts
@@ -64,6 +70,17 @@ class Worker:
     def bury(self, handler: str, message: Incoming, reason: str, why: str) -> None:
         """Put a message from the broker's dead-letter queue into the dead-letter table."""
         ladder.bury_message(self.db, handler, message.body, reason, why)
+
+    def bury_undone(self, handler: str, message: Incoming, reason: str, why: str) -> None:
+        """Put those events of a message that have not had their effect into the dead-letter table, one by one."""
+        try:
+            deliveries, broken = open_message(message)
+        except Undecodable:
+            self.bury(handler, message, reason, why)
+            return
+        for part in broken:
+            ladder.bury_message(self.db, handler, part.body, part.code, part.why)
+        ladder.bury_undone(self.db, handler, deliveries, reason, why)
 
     def housekeep(self, stop: Flag) -> None:
         """Run due jobs, retry parked events and refresh gauges until told to stop."""
@@ -107,3 +124,11 @@ class Worker:
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
         for reason, count in dead:
             metrics.DEAD_LETTERS.labels(service, reason).set(count)
+
+
+def _reorder(deliveries: list[ladder.Delivery], returns: int) -> None:
+    """Put the events into another order at each return, so that those behind a deadly one get done before it."""
+    if returns == _SUSPECT + 1:
+        deliveries.reverse()
+    elif returns > _SUSPECT:
+        random.shuffle(deliveries)
