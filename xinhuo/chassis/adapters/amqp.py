@@ -4,6 +4,7 @@ Works in real threads and, where the process is patched, in eventlet's; imports 
 """
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
@@ -47,7 +48,7 @@ def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
         connection.connect()
         # py-amqp waits without end for answers, also when it closes, and its "write_timeout" does nothing to
         # eventlet's sockets; this one bounds every read and write that has no time-out of its own.
-        connection.connection.transport.sock.settimeout(timeout)
+        _line(connection).transport.sock.settimeout(timeout)
     except LOST as error:
         connection.release()
         raise BrokerUnavailable(type(error).__name__) from error
@@ -79,7 +80,7 @@ class ConfirmingPublisher:
         if self._connection is None:
             return
         try:
-            self._connection.heartbeat_check()
+            _line(self._connection).heartbeat_tick()
             while _drain(self._connection, 0.001):
                 continue
         except LOST as error:
@@ -120,7 +121,7 @@ class ConfirmingPublisher:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            self._connection.drain_events(timeout=left)
+            _line(self._connection).drain_events(timeout=left)
         if self._refused:
             raise BrokerUnavailable("refused by a full or stopping queue")
         return frozenset(index for index, message in enumerate(messages) if message.message_id in self._returned)
@@ -230,7 +231,7 @@ class BatchConsumer:
         """Wait for a first message, then for more until the batch is full or its short window is over."""
         if not self._buffer:  # messages may have come while the prefetch was raised: they wait for nobody
             _drain(connection, 1.0)
-        connection.heartbeat_check()
+        _line(connection).heartbeat_tick()
         deadline = time.monotonic() + self._window
         while self._buffer and len(self._buffer) < prefetch:
             left = deadline - time.monotonic()
@@ -248,7 +249,7 @@ class BatchConsumer:
                 log.warning("consumer_holds", queue=self.queue, messages=len(messages), why="database away")
                 if stop.wait(1.0):
                     return False  # unacknowledged: the broker gives them to the next one
-                connection.heartbeat_check()
+                _line(connection).heartbeat_tick()
         refused = [(message, verdict) for message, verdict in zip(messages, verdicts, strict=True) if verdict]
         for message, verdict in refused:
             log.error("message_rejected", queue=self.queue, code=verdict.code, size=len(message.body))
@@ -273,7 +274,8 @@ def dead_letter_receiver(worker: Worker) -> Callable[[Sequence[Incoming]], Seque
         for message in messages:
             queue, why = _first_death(message.headers)
             code, text = _why_dead(message, why)
-            worker.bury(queue or dead_letter_name(worker.service.name), message, code, text)
+            bury = worker.bury_undone if why == "delivery_limit" else worker.bury
+            bury(queue or dead_letter_name(worker.service.name), message, code, text)
         return [None] * len(messages)
 
     return receive
@@ -365,19 +367,28 @@ def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:
     return True
 
 
+def _line(connection: Connection) -> Any:
+    """Return py-amqp's connection; kombu's property of that name makes a new one, without consumers, for a dead one."""
+    return connection._connection
+
+
 def _drain(connection: Connection, timeout: float) -> bool:
     """Handle one thing the broker sent; False when nothing came in time."""
     try:
-        connection.drain_events(timeout=timeout)
-    except (TimeoutError, socket.timeout):  # noqa: UP041  (two classes under eventlet)
+        _line(connection).drain_events(timeout=timeout)
+    except (TimeoutError, socket.timeout) as error:  # noqa: UP041  (two classes under eventlet)
+        if error.errno is not None:  # ETIMEDOUT: the kernel has given the connection up
+            raise
         return False
     return True
 
 
 def _drop(connection: Connection) -> None:
+    """Close in good order, so that acknowledgements on their way arrive; at once when an error is being handled."""
     try:
-        connection.transport.close_connection(connection.connection)
+        if sys.exception() is not None:
+            _line(connection).collect()  # a close would wait for an answer, and the line is broken
     except LOST as error:
         log.debug("connection_dropped", **logs.describe(error))
     finally:
-        connection.release()
+        connection.release()  # which swallows errors of its own
