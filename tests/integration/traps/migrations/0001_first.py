@@ -1,0 +1,30 @@
+"""The chassis tables, and one that shows what a handler did."""
+
+from alembic import op
+
+from xinhuo.chassis import tables
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create all."""
+    tables.create_first(op.get_bind())
+    op.execute("CREATE TABLE seen (number bigint GENERATED ALWAYS AS IDENTITY, category text NOT NULL, note text)")
+    # Refuses at commit only, as a constraint that looks at the whole transaction does.
+    op.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'refused at commit' USING ERRCODE = '23514'; END $$"
+    )
+    op.execute(
+        "CREATE CONSTRAINT TRIGGER refuse_late AFTER INSERT ON seen DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW WHEN (NEW.category = 'refused-late') EXECUTE FUNCTION refuse()"
+    )
+
+
+def downgrade() -> None:
+    """Remove all."""
+    op.execute("DROP TABLE seen")
+    op.execute("DROP FUNCTION refuse")
+    tables.drop_first(op.get_bind())
