@@ -13,7 +13,7 @@ class Database(DependencyProvider):
     """Gives each worker a pooled connection's transaction."""
 
     def setup(self):
-        pool = int(os.environ["PLAIN_WORKERS"])
+        pool = min(int(os.environ["PLAIN_WORKERS"]), 40)  # four processes share PostgreSQL's 200 connections
         self.engine = sa.create_engine(os.environ["PLAIN_DATABASE_URL"], pool_size=pool, max_overflow=0)
         self.engine.connect().close()  # else workers that start together race through SQLAlchemy's first connect
 
