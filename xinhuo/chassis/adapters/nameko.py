@@ -28,9 +28,12 @@ from ..wire import Incoming
 from ..worker import Worker
 from . import wsgi
 from .amqp import BatchConsumer, ConfirmingPublisher, dead_letter_receiver
+from .watchdog import StallWatchdog
 
 log = logs.get("nameko")
 _CONNECTIONS = 2000
+#: Two heartbeats of the broker are 20 s; who stands still for this long should be known before.
+STALL_SECONDS = 5.0
 
 
 class WebServer(ProviderCollector, SharedExtension):
@@ -220,8 +223,12 @@ class NamekoProcess:
             if isinstance(extension, SubscriptionEntrypoint)
         ]  # fmt: skip
         waiting = eventlet.spawn(runner.wait)
+        watchdog = StallWatchdog(STALL_SECONDS)
+        watchdog.start()
         while not stop.is_set() and not waiting.dead:
+            watchdog.beat()
             eventlet.sleep(0.5)
+        watchdog.stop()
         log.info("stopping", service=self.service.name)
         runner.stop()
         if not stop.is_set():
