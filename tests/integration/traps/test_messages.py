@@ -105,10 +105,10 @@ def test_04_plain_nameko_acknowledges_before_a_provider_commits_so_a_crash_betwe
     with running("plain", "Committing", AMQP_URI=amqp_uri, WORKERS="1") as plain:
         sell(broker, "first")
         sell(broker, "second")
-        plain.wait_until_said("committing")
+        plain.wait_until_said("about to commit")
         # Prefetch is 1: the second leaves the queue when the broker has the acknowledgement of the first.
         wait_for(lambda: broker.ready(queue) == 0, what="the second message to leave the queue")
-        assert len(plain.said("committing")) == 1, "and the first is still not committed"
+        assert len(plain.said("about to commit")) == 1, "and the first is still not committed"
         plain.kill()
     assert broker.left(queue) == 1, "only the second comes back"
 

@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response  # noqa: E402
 from tests.integration.traps.services import Tally, database  # noqa: E402
 from tests.support.services import KEYS  # noqa: E402
 from xinhuo.chassis import config, logs  # noqa: E402
-from xinhuo.chassis.adapters import amqp  # noqa: E402
+from xinhuo.chassis.adapters import amqp, nameko  # noqa: E402
 from xinhuo.chassis.adapters.nameko import NamekoProcess  # noqa: E402
 from xinhuo.chassis.service import Runtime  # noqa: E402
 from xinhuo.chassis.topology import subscribed_topics  # noqa: E402
@@ -42,6 +42,7 @@ def main():
     role, port = sys.argv[1], int(os.environ.get("PORT", "0"))
     logs.configure("debug")
     amqp._HEARTBEAT = int(os.environ.get("HEARTBEAT", "20"))
+    nameko.STALL_SECONDS = float(os.environ.get("STALL", nameko.STALL_SECONDS))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     settings = config.load(os.environ)

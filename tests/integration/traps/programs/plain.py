@@ -59,7 +59,7 @@ class Commits(DependencyProvider):
     """Commits when the worker is done, as many a published database provider does; here it takes for ever."""
 
     def worker_result(self, worker_ctx, result=None, exc_info=None):
-        print("committing")
+        print("about to commit")
         eventlet.sleep(3600)
 
 
@@ -122,7 +122,7 @@ class Computes:
     @event_handler("shop", "sold")
     def note(self, data):
         print("computing")
-        until = time.monotonic() + 4
+        until = time.monotonic() + 3.5
         while time.monotonic() < until:
             pass
         print("computed")
