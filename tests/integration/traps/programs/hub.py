@@ -9,7 +9,6 @@ import time  # noqa: E402
 
 import psycopg  # noqa: E402
 
-
 running = []
 most = []
 
