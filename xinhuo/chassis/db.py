@@ -40,12 +40,14 @@ class Session(OrmSession):
 
 @event.listens_for(Session, "before_commit")
 def _write_recorded_events(session: OrmSession) -> None:
-    outbox.write_pending(session)
+    if not session.in_nested_transaction():  # SQLAlchemy calls this for savepoints too
+        outbox.write_pending(session)
 
 
 @event.listens_for(Session, "after_rollback")
 def _forget_recorded_events(session: OrmSession) -> None:
-    outbox.forget_pending(session)
+    if not session.in_nested_transaction():
+        outbox.forget_pending(session)
 
 
 class Database:

@@ -44,8 +44,7 @@ def record_all(session: Session, events: Iterable[Event], *, caused_by: codec.En
 
     Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
     """
-    pending: list[tuple[codec.Envelope, bytes]] = session.info.setdefault(_PENDING, [])
-    already = len(pending)
+    made: list[tuple[codec.Envelope, bytes]] = []
     now = datetime.now(UTC)
     traceparent = trace.child_of(caused_by.traceparent if caused_by else trace.current())
     correlationid = (caused_by.correlationid or str(caused_by.id)) if caused_by else None
@@ -61,16 +60,22 @@ def record_all(session: Session, events: Iterable[Event], *, caused_by: codec.En
             correlationid=correlationid,
             causationid=causationid,
         )
-        pending.append((envelope, codec.encode(envelope)))
-    ids = [envelope.id for envelope, _ in pending[already:]]
-    if session.info.get(_REHEARSING):
-        del pending[already:]
-    elif session.in_nested_transaction():
-        _write(session, pending[already:])  # these live and die with the savepoint, those before it do not
-        del pending[already:]
-    elif len(pending) >= _MANY:
+        made.append((envelope, codec.encode(envelope)))
+    if made and not session.info.get(_REHEARSING):
+        _keep(session, made)
+    return [envelope.id for envelope, _ in made]
+
+
+def _keep(session: Session, made: list[tuple[codec.Envelope, bytes]]) -> None:
+    if session.in_nested_transaction():
+        _write(session, made)  # these live and die with the savepoint, those before it do not
+        return
+    if not session.in_transaction():
+        session.begin()  # what was not begun is not rolled back either, and the event would outlive it
+    pending: list[tuple[codec.Envelope, bytes]] = session.info.setdefault(_PENDING, [])
+    pending += made
+    if len(pending) >= _MANY:
         write_pending(session)
-    return ids
 
 
 @contextmanager
