@@ -107,8 +107,23 @@ def drop_first(connection: sa.Connection) -> None:
 def ensure_inbox_partitions(connection: Any, today: date, *, months_ahead: int = 12) -> list[str]:
     """Create the missing monthly partitions of the inbox up to ``months_ahead``; return their names.
 
-    The range of a month is the range of UUIDv7 made in it. Ids outside every month go to ``inbox_rest``.
+    The range of a month is the range of UUIDv7 made in it. Ids outside every month go to ``inbox_rest``; those
+    of a month that had no partition yet are moved into it. Several processes may call it at once.
     """
+    months = [today.replace(day=1)]
+    while len(months) <= months_ahead:
+        months.append(_month_after(months[-1]))
+    if not _missing(connection, months):
+        return []
+    # Nobody may claim an event of the month while its rows move; who was first has made what is missing.
+    connection.execute(sa.text("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE"))
+    missing = _missing(connection, months)
+    for month in missing:
+        _create_inbox_partition(connection, month)
+    return [_partition_of(month) for month in missing]
+
+
+def _missing(connection: Any, months: list[date]) -> list[date]:
     existing = set(
         connection.execute(
             sa.text(
@@ -117,19 +132,27 @@ def ensure_inbox_partitions(connection: Any, today: date, *, months_ahead: int =
             )
         ).scalars()
     )
-    made = []
-    start = today.replace(day=1)
-    for _ in range(months_ahead + 1):
-        following = (start + timedelta(days=32)).replace(day=1)
-        name = f"inbox_{start:%Y_%m}"
-        if name not in existing:
-            low, high = first_id_of(start), first_id_of(following)
-            connection.execute(
-                sa.text(f"CREATE TABLE {name} PARTITION OF inbox FOR VALUES FROM ('{low}') TO ('{high}')")
-            )
-            made.append(name)
-        start = following
-    return made
+    return [month for month in months if _partition_of(month) not in existing]
+
+
+def _create_inbox_partition(connection: Any, month: date) -> None:
+    """Fill the partition before attaching it: PostgreSQL refuses one whose rows the default partition holds."""
+    name, low, high = _partition_of(month), first_id_of(month), first_id_of(_month_after(month))
+    for statement in (
+        f"CREATE TABLE {name} (LIKE inbox INCLUDING DEFAULTS)",
+        f"WITH moved AS (DELETE FROM inbox_rest WHERE event_id >= '{low}' AND event_id < '{high}' RETURNING *)"  # noqa: S608
+        f" INSERT INTO {name} SELECT * FROM moved",
+        f"ALTER TABLE inbox ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')",
+    ):
+        connection.execute(sa.text(statement))
+
+
+def _partition_of(month: date) -> str:
+    return f"inbox_{month:%Y_%m}"
+
+
+def _month_after(month: date) -> date:
+    return (month + timedelta(days=32)).replace(day=1)
 
 
 def first_id_of(day: date) -> UUID:
