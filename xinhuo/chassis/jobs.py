@@ -22,7 +22,7 @@ _OPEN_PERIOD = sa.text(
 _LEASE = sa.text(
     """
     SELECT period_start FROM jobs WHERE name = :name AND finished_at IS NULL
-    ORDER BY period_start DESC LIMIT 1 FOR UPDATE SKIP LOCKED
+    AND period_start = (SELECT max(period_start) FROM jobs WHERE name = :name) FOR UPDATE SKIP LOCKED
     """
 )
 _FINISH = sa.text("UPDATE jobs SET finished_at = clock_timestamp() WHERE name = :name AND period_start = :period")
