@@ -53,10 +53,10 @@ class Keys:
         algorithm, _, rest = value.partition(b".")
         if algorithm != b"a1":
             raise CannotDecrypt("unknown algorithm")
-        raw = base64.b64decode(rest)
         try:
+            raw = base64.b64decode(rest, validate=True)
             return self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], place.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: no base64 any more, or too short
             raise CannotDecrypt("wrong key, wrong place, or changed") from None
 
     def blind_index(self, text: str, place: str) -> bytes:
