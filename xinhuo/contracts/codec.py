@@ -14,6 +14,7 @@ BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
 MAX_EVENT_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_EVENTS = 100
+_PUBLIC = ":public"
 
 
 #: Why bytes are no event, by stable code: in Chinese and in English.
@@ -86,16 +87,18 @@ def source_of(publisher: str) -> str:
 
 def schema_uri(topic: str, *, public: bool = False) -> str:
     """Return the name of the JSON Schema that the data of an event type, or of its public form, adheres to."""
-    return f"urn:xinhuo:schema:{topic}{':public' if public else ''}"
+    return f"urn:xinhuo:schema:{topic}{_PUBLIC if public else ''}"
 
 
 def encode(envelope: Envelope) -> bytes:
     """Write an envelope with all its fields, for our own services; at most 64 KiB.
 
-    Raises Undecodable (``event.too_large``) when the event would not be accepted by a reader.
+    Raises Undecodable (``event.too_large``) when the event, or its public form, would not be accepted by a reader.
     """
     data = _encoder.encode(envelope.data)
-    return _write(envelope, envelope.subject, data, schema_uri(envelope.type))
+    # The public form names a longer schema, and may leave nothing out that makes up for it.
+    room = len(_PUBLIC) if envelope.data.public else 0
+    return _write(envelope, envelope.subject, data, schema_uri(envelope.type), MAX_EVENT_BYTES - room)
 
 
 def encode_public(envelope: Envelope) -> bytes:
@@ -113,7 +116,7 @@ def encode_public(envelope: Envelope) -> bytes:
     return _write(envelope, subject, data, schema_uri(envelope.type, public=True))
 
 
-def _write(envelope: Envelope, subject: str | None, data: bytes, schema: str) -> bytes:
+def _write(envelope: Envelope, subject: str | None, data: bytes, schema: str, limit: int = MAX_EVENT_BYTES) -> bytes:
     topic = envelope.type
     body = _encoder.encode(
         _Wire(
@@ -131,8 +134,8 @@ def _write(envelope: Envelope, subject: str | None, data: bytes, schema: str) ->
             data=msgspec.Raw(data),
         )
     )
-    if len(body) > MAX_EVENT_BYTES:
-        raise Undecodable("event.too_large", f"{topic} takes {len(body)} bytes, the limit is {MAX_EVENT_BYTES}")
+    if len(body) > limit:
+        raise Undecodable("event.too_large", f"{topic} takes {len(body)} bytes, the limit is {limit}")
     return body
 
 
