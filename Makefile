@@ -41,6 +41,7 @@ check: ## Check format, style, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.generate --check
 
 .PHONY: format
 format: ## Format the code and put right what ruff can

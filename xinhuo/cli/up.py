@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def run(
             databases = {name: build.database(name, settings, role="up") for name in SERVICES}
             for db in databases.values():
                 stack.callback(db.close)
-            stack.enter_context(_services(settings, stop, out))
+            failure = stack.enter_context(_services(settings))
             out.print(f"[bold]薪火已就绪 / ready[/bold] {time.monotonic() - started:.1f} s")
             if with_sample:
                 _show_sample(settings, databases, started, out, as_json=as_json)
@@ -68,7 +68,7 @@ def run(
                 # Being told to stop while serving is the normal end; before that it is an interruption.
                 with contextlib.suppress(KeyboardInterrupt):
                     _show_addresses(settings, out)
-                    stop.wait()
+                    _serve_until(stop, failure)
                 out.print("正在停止…… / stopping …")
     except CannotStart as error:
         out.print(str(error), style="red", markup=False)
@@ -77,6 +77,13 @@ def run(
         out.print(f"[red]{error.message_zh}\n{error.message_en}[/red]")
         return int(Exit.UNAVAILABLE)
     return int(Exit.OK)
+
+
+def _serve_until(stop: threading.Event, failure: Callable[[], Exception | None]) -> None:
+    """Wait until told to stop; raises the error that ended a part of the services."""
+    while not stop.wait(1.0):
+        if error := failure():
+            raise error
 
 
 def _stop_flag() -> threading.Event:
@@ -149,7 +156,8 @@ def _port_taken(name: str, port: int, base: int) -> str:
 
 
 @contextlib.contextmanager
-def _services(settings: Settings, stop: threading.Event, out: Console) -> Iterator[None]:
+def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
+    """Run all services in the block; what it gives tells the error, if any, that ended a part of them."""
     if settings.amqp_uri:
         from .broker import apply_topology
         from .children import ChildFailed, Children
@@ -162,7 +170,7 @@ def _services(settings: Settings, stop: threading.Event, out: Console) -> Iterat
                 children.wait_ready()
             except ChildFailed as error:
                 raise CannotStart(Exit.UNAVAILABLE, str(error)) from error
-            yield
+            yield lambda: None  # a process that ends is started again
         finally:
             children.stop()
         return
@@ -186,7 +194,7 @@ def _services(settings: Settings, stop: threading.Event, out: Console) -> Iterat
                     raise
                 raise CannotStart(Exit.PORT_TAKEN, _port_taken(service.name, port, settings.port_base)) from error
         everything.start_workers()
-        yield
+        yield lambda: everything.failure
     finally:
         everything.stop()
         for service in services:

@@ -185,6 +185,9 @@ class InProcess:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._servers: list[wsgi.Server] = []
+        #: Set, with ``failure``, when one of the threads ended by an error that nobody expected.
+        self.failed = threading.Event()
+        self.failure: Exception | None = None
         self.consumers: list[MemoryConsumer] = []
         self.relays: list[Relay] = []
 
@@ -229,7 +232,15 @@ class InProcess:
             thread.join(timeout)
 
     def _run(self, name: str, work: Any, *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+        def guarded() -> None:
+            try:
+                work(*arguments)
+            except Exception as error:  # a thread must not end in silence: whoever waits on failed is told
+                log.error("thread_failed", thread=name, **logs.describe(error))
+                self.failure = error
+                self.failed.set()
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
