@@ -94,10 +94,7 @@ def python_3_13() -> str | None:
     candidates = ["python3.13", *map(str, sorted(pyenv.glob("versions/3.13*/bin/python3.13")))]
     for candidate in candidates:
         # A version manager leaves names on the PATH that do not run.
-        if (
-            shutil.which(candidate)
-            and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0
-        ):
+        if shutil.which(candidate) and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
             return candidate
     return None
 
@@ -157,9 +154,7 @@ def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest:
         if options.k:
             command += ["-k", options.k]
         # Without a path pytest would run everything.
-        suites = [
-            f"tests/{suite}" for suite in stage.suites if any((ROOT / "tests" / suite).glob("**/test_*.py"))
-        ]
+        suites = [f"tests/{suite}" for suite in stage.suites if any((ROOT / "tests" / suite).glob("**/test_*.py"))]
         command += [*for_pytest, *suites]
         if suites:
             settings = environment(stage, servers)

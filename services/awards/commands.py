@@ -43,9 +43,7 @@ def add_to_tally(session: Session, envelopes: Sequence[Envelope], zone: tzinfo) 
     NegativeTotal, SenselessMinutes, EntryConflict or ReversalMismatch for an event that cannot be right.
     """
     changes = [
-        (envelope, envelope.data)
-        for envelope in envelopes
-        if isinstance(envelope.data, HoursLogged | HoursReversed)
+        (envelope, envelope.data) for envelope in envelopes if isinstance(envelope.data, HoursLogged | HoursReversed)
     ]
     book = _Book.open(session, [data for _, data in changes], zone)
     early: defaultdict[UUID, list[tuple[Envelope, HoursReversed]]] = defaultdict(list)
@@ -106,8 +104,7 @@ class _Book:
         volunteers = sorted({data.volunteer_id for data in hours})
         session.execute(_MAKE_TALLIES, {"volunteers": volunteers})
         minutes: dict[UUID, int] = {
-            row.volunteer_id: row.minutes
-            for row in session.execute(_LOCK_TALLIES, {"volunteers": volunteers})
+            row.volunteer_id: row.minutes for row in session.execute(_LOCK_TALLIES, {"volunteers": volunteers})
         }
         stars: defaultdict[UUID, dict[int, domain.StarState]] = defaultdict(dict)
         held = {}
@@ -136,9 +133,7 @@ class _Book:
         known = self.entries.get(logged.entry_id)
         if known is not None:
             if (known.volunteer_id, known.minutes) != (logged.volunteer_id, logged.minutes):
-                raise EntryConflict(
-                    f"entry {logged.entry_id} was counted with other minutes or another volunteer"
-                )
+                raise EntryConflict(f"entry {logged.entry_id} was counted with other minutes or another volunteer")
             return
         self._apply(envelope, logged.volunteer_id, domain.Logged(logged.entry_id, logged.minutes))
         self.entries[logged.entry_id] = _Entry(logged.volunteer_id, logged.minutes)
@@ -155,9 +150,7 @@ class _Book:
                 f"reversal {taken.reversal_id} takes {taken.minutes} minutes from an entry that has {left}"
             )
         if entry.volunteer_id != taken.volunteer_id or 0 < taken.minutes < left:
-            raise ReversalMismatch(
-                f"reversal {taken.reversal_id} does not have the volunteer and minutes of its entry"
-            )
+            raise ReversalMismatch(f"reversal {taken.reversal_id} does not have the volunteer and minutes of its entry")
         change = domain.Reversed(taken.reversal_id, taken.entry_id, taken.minutes)
         self._apply(envelope, taken.volunteer_id, change)
         entry.reversed_by = taken.reversal_id
@@ -271,8 +264,7 @@ _MAKE_TALLIES = sa.text(
     " SELECT id FROM unnest(CAST(:volunteers AS uuid[])) AS new (id) ORDER BY id ON CONFLICT DO NOTHING"
 )
 _LOCK_TALLIES = sa.text(
-    "SELECT volunteer_id, minutes FROM tallies WHERE volunteer_id = ANY(:volunteers)"
-    " ORDER BY volunteer_id FOR UPDATE"
+    "SELECT volunteer_id, minutes FROM tallies WHERE volunteer_id = ANY(:volunteers) ORDER BY volunteer_id FOR UPDATE"
 )
 _LAST_AWARDS = sa.text(
     "SELECT DISTINCT ON (volunteer_id, star)"

@@ -192,9 +192,7 @@ def _add(tally: Tally, change: Logged, thresholds: Thresholds) -> tuple[Tally, S
 def _take_back(tally: Tally, change: Reversed, thresholds: Thresholds) -> tuple[Tally, Sequence[Outcome]]:
     total = tally.minutes - change.minutes
     if total < 0:
-        raise NegativeTotal(
-            f"reversal {change.reversal_id} takes {change.minutes} minutes back from {tally.minutes}"
-        )
+        raise NegativeTotal(f"reversal {change.reversal_id} takes {change.minutes} minutes back from {tally.minutes}")
     stars, outcomes = dict(tally.stars), []
     # Only the stars between the totals before and after: those are what this reversal took.
     for star in range(star_for(tally.minutes, thresholds), star_for(total, thresholds), -1):

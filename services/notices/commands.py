@@ -44,9 +44,7 @@ def register_unit(session: Session, given: Mapping[str, Any], today: date) -> di
     """
     unit = {"aliases": [], "groups": [], **given}
     _check_unit(unit, today)
-    domain.check_head_counts(
-        unit.get("staff_count"), unit.get("student_count"), unit.get("counted_on"), today=today
-    )
+    domain.check_head_counts(unit.get("staff_count"), unit.get("student_count"), unit.get("counted_on"), today=today)
     _check_parent(session, unit["code"], unit.get("parent_code"))
     added = insert(units).values(**unit, revision=1).on_conflict_do_nothing(index_elements=["code"])
     row = session.execute(added.returning(units)).mappings().one_or_none()
@@ -56,9 +54,7 @@ def register_unit(session: Session, given: Mapping[str, Any], today: date) -> di
     return dict(row)
 
 
-def change_unit(
-    session: Session, code: str, given: Mapping[str, Any], if_match: str, today: date
-) -> dict[str, Any]:
+def change_unit(session: Session, code: str, given: Mapping[str, Any], if_match: str, today: date) -> dict[str, Any]:
     """Change a unit that nobody else changed since; announce it when what events carry became different.
 
     A change that changes nothing leaves the revision as it is. Raises UnitNotFound, ChangedMeanwhile,

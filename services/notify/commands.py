@@ -120,9 +120,7 @@ def read_message(session: Session, message_id: UUID) -> dict[str, Any]:
         )
     )
     if not found:
-        raise MessageNotFound(
-            "没有这条消息，请刷新消息列表后重试。", "There is no such message; load the inbox again."
-        )
+        raise MessageNotFound("没有这条消息，请刷新消息列表后重试。", "There is no such message; load the inbox again.")
     return found[0]
 
 

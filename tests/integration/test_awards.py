@@ -168,9 +168,7 @@ def _statements_for(awards: Awards, size: int) -> int:
     # Every second volunteer earns, and loses, a star, so that every statement there is takes part.
     entries = [logged(new_id(), 6000 + n) for n in range(size // 2)]
     add(awards, *entries)
-    batch = [
-        delivery_of(event) for entry in entries for event in (reversal_of(entry), logged(new_id(), 6000))
-    ]
+    batch = [delivery_of(event) for entry in entries for event in (reversal_of(entry), logged(new_id(), 6000))]
     sa.event.listen(engine, "before_cursor_execute", note)
     try:
         add(awards, *batch)
@@ -229,9 +227,7 @@ def test_a_reversal_before_its_original_is_parked_and_counts_when_the_original_c
     assert dead_reasons(awards) == []
 
 
-def test_a_reversal_whose_original_never_comes_ends_in_the_dead_letters(
-    awards: Awards, volunteer: UUID
-) -> None:
+def test_a_reversal_whose_original_never_comes_ends_in_the_dead_letters(awards: Awards, volunteer: UUID) -> None:
     add(awards, reversal_of(logged(volunteer, 60)))
     while parked(awards):
         retry_parked(awards)
@@ -239,9 +235,7 @@ def test_a_reversal_whose_original_never_comes_ends_in_the_dead_letters(
     assert dead_reasons(awards) == ["event.too_early"]
 
 
-def test_a_reversal_that_stands_before_its_original_in_one_batch_waits_for_it(
-    awards: Awards, volunteer: UUID
-) -> None:
+def test_a_reversal_that_stands_before_its_original_in_one_batch_waits_for_it(awards: Awards, volunteer: UUID) -> None:
     entry = logged(volunteer, 6000)
     add(awards, reversal_of(entry), logged(volunteer, 10), entry)
 
@@ -271,9 +265,7 @@ def test_totals_do_not_depend_on_order_repetition_or_batches(awards: Awards, see
         expected -= sum(entry.minutes for entry in taken if entry.volunteer_id == person)
         assert minutes_of(awards, person) == expected
         held = {star for star, _, is_held in stars_of(awards, person) if is_held}
-        assert held == {
-            n for n, least in enumerate((6000, 18000, 36000, 60000, 90000), 1) if expected >= least
-        }
+        assert held == {n for n, least in enumerate((6000, 18000, 36000, 60000, 90000), 1) if expected >= least}
     assert dead_reasons(awards) == []
 
 
@@ -323,9 +315,7 @@ def test_two_workers_that_cross_one_threshold_earn_one_star(awards: Awards, volu
 # --- Stars taken back and earned again --------------------------------------------------------------------
 
 
-def test_a_reversal_below_the_threshold_withdraws_the_star_and_names_itself(
-    awards: Awards, volunteer: UUID
-) -> None:
+def test_a_reversal_below_the_threshold_withdraws_the_star_and_names_itself(awards: Awards, volunteer: UUID) -> None:
     base, last = logged(volunteer, 5999), logged(volunteer, 1)
     add(awards, base, last)
     taken = reversal_of(last)
@@ -426,9 +416,7 @@ def test_an_entry_without_minutes_is_a_dead_letter(awards: Awards, volunteer: UU
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_an_entry_that_contradicts_itself_is_a_dead_letter(
-    awards: Awards, volunteer: UUID, together: bool
-) -> None:
+def test_an_entry_that_contradicts_itself_is_a_dead_letter(awards: Awards, volunteer: UUID, together: bool) -> None:
     entry = logged(volunteer, 60)
     changed = logged(volunteer, 61, entry.entry_id)
     for batch in [[entry, changed]] if together else [[entry], [changed]]:
@@ -441,9 +429,7 @@ def test_an_entry_that_contradicts_itself_is_a_dead_letter(
 # --- Answers ----------------------------------------------------------------------------------------------
 
 
-def test_a_volunteer_sees_the_star_why_it_is_this_one_and_every_occurrence(
-    awards: Awards, volunteer: UUID
-) -> None:
+def test_a_volunteer_sees_the_star_why_it_is_this_one_and_every_occurrence(awards: Awards, volunteer: UUID) -> None:
     first = logged(volunteer, 6000)
     taken = reversal_of(first)
     add(awards, first, taken, logged(volunteer, 6090))
@@ -523,9 +509,7 @@ def test_earned_stars_can_be_asked_for_by_star(awards: Awards, volunteer: UUID) 
     [({"star": 6}, "/star"), ({"star": 0}, "/star"), ({"limit": 201}, "/limit"), ({"stars": 1}, "/stars"),
      ({"after": "nonsense"}, "/after")],
 )  # fmt: skip
-def test_a_query_that_cannot_be_meant_is_refused_by_name(
-    awards: Awards, query: dict[str, Any], pointer: str
-) -> None:
+def test_a_query_that_cannot_be_meant_is_refused_by_name(awards: Awards, query: dict[str, Any], pointer: str) -> None:
     response = client_of(awards).get("/v1/stars", query_string=query)
 
     assert response.status_code == 400

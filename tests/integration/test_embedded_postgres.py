@@ -47,9 +47,7 @@ else:
 class Supervisor:
     """Another process that supervises the server of a folder."""
 
-    def __init__(
-        self, folder: Path, thread: str = "main", python: str = sys.executable, **account: object
-    ) -> None:
+    def __init__(self, folder: Path, thread: str = "main", python: str = sys.executable, **account: object) -> None:
         self.process = subprocess.Popen(
             [python, "-B", "-c", SUPERVISOR, str(folder), thread],
             cwd="/",
@@ -134,9 +132,7 @@ def test_the_first_start_makes_a_durable_server_that_only_this_machine_reaches(t
         assert url.endswith("/campaign")
         settings = {name: value for name, value in run(url, "SELECT name, setting FROM pg_settings")}
         run(url, "CREATE EXTENSION btree_gist")
-        encoding = run(
-            url, "SELECT pg_encoding_to_char(encoding), datlocprovider::text, datlocale FROM pg_database"
-        )
+        encoding = run(url, "SELECT pg_encoding_to_char(encoding), datlocprovider::text, datlocale FROM pg_database")
         hosts = run(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules")
     assert not postgres.is_running()
     expected = {
@@ -259,9 +255,7 @@ def test_killed_during_initdb_the_next_start_begins_anew(tmp_path: Path, reached
     assert not list(folder.glob(".initdb-*"))
 
 
-@pytest.mark.parametrize(
-    "content", ["", "12", "garbage\n", "999999999\n/gone\n0\n1\n\n127.0.0.1\n0 0\nready\n"]
-)
+@pytest.mark.parametrize("content", ["", "12", "garbage\n", "999999999\n/gone\n0\n1\n\n127.0.0.1\n0 0\nready\n"])
 def test_a_broken_or_stale_pid_file_blocks_no_start(folder: Path, content: str) -> None:
     pid_file = folder / "postgres" / "postmaster.pid"
     pid_file.write_text(content)

@@ -50,9 +50,7 @@ def drafted(client: Client, **changes: Any) -> str:
 # --- Drafting
 
 
-def test_a_draft_is_kept_with_its_number_and_period_and_binds_nobody(
-    service: Notices, client: Client
-) -> None:
+def test_a_draft_is_kept_with_its_number_and_period_and_binds_nobody(service: Notices, client: Client) -> None:
     answer = draft(client)
     assert answer.status_code == 201, answer.text
     kept = body(answer)
@@ -90,9 +88,7 @@ def test_a_draft_shows_labels_and_whose_words_a_deadline_is(client: Client) -> N
         ("台教办〔2020〕06号", "台教办〔2020〕6号"),
     ],
 )
-def test_a_number_written_wrongly_is_refused_with_the_corrected_form(
-    client: Client, number: str, advice: str
-) -> None:
+def test_a_number_written_wrongly_is_refused_with_the_corrected_form(client: Client, number: str, advice: str) -> None:
     answer = draft(client, number=number)
     assert answer.status_code == 422
     assert (body(answer)["code"], body(answer)["suggestion"]) == ("number.invalid", advice)
@@ -177,9 +173,7 @@ def changed(part: str, index: int, **fields: Any) -> dict[str, Any]:
             {"/categories/0/responsible/0/role": "field.not_listed"},
         ),
         (
-            changed(
-                "categories", 0, responsible=[{"role": "host", "units": {}}, {"role": "host", "units": {}}]
-            ),
+            changed("categories", 0, responsible=[{"role": "host", "units": {}}, {"role": "host", "units": {}}]),
             {"/categories/0/responsible/1/role": "notice.named_twice"},
         ),
         (
@@ -256,9 +250,7 @@ def test_a_draft_is_changed_part_by_part_under_its_etag(client: Client) -> None:
 def test_a_draft_cannot_take_the_number_of_another_notice(client: Client) -> None:
     first = drafted(client)
     second = drafted(client, number="台教办〔2020〕7号")
-    answer = client.patch(
-        f"/v1/notices/{second}", json={"number": "台教办〔2020〕6号"}, headers={"If-Match": '"1"'}
-    )
+    answer = client.patch(f"/v1/notices/{second}", json={"number": "台教办〔2020〕6号"}, headers={"If-Match": '"1"'})
     assert answer.status_code == 409
     assert body(answer)["other"] == first
     assert body(client.get(f"/v1/notices/{second}"))["number"] == "台教办〔2020〕7号"
@@ -361,9 +353,7 @@ def test_responsible_units_differ_from_item_to_item(client: Client) -> None:
         client, number="资临空发〔2023〕17号", categories=categories, addressees=addressees, obligations=[]
     )
     shown = body(issue(client, notice_id))["categories"]
-    bound = [
-        [(part["role_label"], part["unit_codes"]) for part in category["responsible"]] for category in shown
-    ]
+    bound = [[(part["role_label"], part["unit_codes"]) for part in category["responsible"]] for category in shown]
     assert bound == [
         [("责任单位", ["LJ", "SHSW", "YJ"])],
         [("主办", ["SHSW"]), ("协办", ["YJ"])],
@@ -429,9 +419,7 @@ def test_an_unknown_notice_is_not_found(client: Client) -> None:
         client.post(f"{path}:issue"),
         client.patch(path, json={}, headers={"If-Match": '"1"'}),
     ]
-    assert [(answer.status_code, body(answer)["code"]) for answer in answers] == [
-        (404, "notice.not_found")
-    ] * 4
+    assert [(answer.status_code, body(answer)["code"]) for answer in answers] == [(404, "notice.not_found")] * 4
 
 
 # --- Reading
@@ -460,9 +448,7 @@ def test_notices_are_listed_by_number_year_issuer_and_state(client: Client) -> N
     assert ids(f"limit=2&after={page['after']}") == [second]
 
 
-@pytest.mark.parametrize(
-    "query", ["number=台教办[2020]6号", "year=20", "state=open", "after=x", "limit=201", "q=x"]
-)
+@pytest.mark.parametrize("query", ["number=台教办[2020]6号", "year=20", "state=open", "after=x", "limit=201", "q=x"])
 def test_a_wrong_query_for_notices_is_refused(client: Client, query: str) -> None:
     answer = client.get(f"/v1/notices?{query}")
     assert answer.status_code == 400
@@ -510,9 +496,7 @@ def test_a_duty_shows_its_unit_deadline_clause_and_policy(client: Client) -> Non
     assert "第二百零三条" in duty["due_clause"]
 
 
-@pytest.mark.parametrize(
-    "query", ["unit=nobody", "kind=x", "state=x", "due_before=2020-02-30", "after=WyJhIl0"]
-)
+@pytest.mark.parametrize("query", ["unit=nobody", "kind=x", "state=x", "due_before=2020-02-30", "after=WyJhIl0"])
 def test_a_wrong_query_for_obligations_is_refused(client: Client, query: str) -> None:
     notice_id = drafted(client)
     assert client.get(f"/v1/notices/{notice_id}/obligations?{query}").status_code == 400

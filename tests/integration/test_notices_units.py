@@ -106,9 +106,7 @@ def test_a_unit_that_breaks_a_rule_is_refused_and_not_kept(
     assert client.get("/v1/units").json == {"items": [], "after": None}
 
 
-@pytest.mark.parametrize(
-    "unit", ['{"code": "TS-X", "name": "\\ud800甲乙", "kind": "town"}', '{"\\uDFFF": 1}']
-)
+@pytest.mark.parametrize("unit", ['{"code": "TS-X", "name": "\\ud800甲乙", "kind": "town"}', '{"\\uDFFF": 1}'])
 def test_half_a_surrogate_pair_is_no_text(client: Client, unit: str) -> None:
     answer = client.post("/v1/units", data=unit, content_type="application/json")
     assert (answer.status_code, answer.json and answer.json["code"]) == (400, "body.not_json")
@@ -138,9 +136,7 @@ def test_a_change_raises_the_revision_and_is_announced(service: Notices, client:
     assert (event.data.revision, event.data.staff_count, event.data.student_count) == (2, 200, 2999)  # type: ignore[attr-defined]
 
 
-def test_a_change_of_the_name_alone_is_kept_but_no_event_carries_names(
-    service: Notices, client: Client
-) -> None:
+def test_a_change_of_the_name_alone_is_kept_but_no_event_carries_names(service: Notices, client: Client) -> None:
     register_units(client, UNITS[:1])
     answer = client.patch("/v1/units/TS-JY", json={"name": "台山教育局"}, headers={"If-Match": '"1"'})
     assert answer.json is not None
@@ -160,9 +156,7 @@ def test_a_change_needs_the_present_etag(client: Client) -> None:
     register_units(client, UNITS[:1])
     without = client.patch("/v1/units/TS-JY", json={"kind": "other"})
     assert without.status_code == 428
-    assert (
-        client.patch("/v1/units/TS-JY", json={"kind": "other"}, headers={"If-Match": "*"}).status_code == 200
-    )
+    assert client.patch("/v1/units/TS-JY", json={"kind": "other"}, headers={"If-Match": "*"}).status_code == 200
     stale = client.patch("/v1/units/TS-JY", json={"kind": "town"}, headers={"If-Match": '"1"'})
     assert stale.status_code == 412
     assert stale.json is not None
@@ -174,9 +168,7 @@ def test_of_two_changes_made_together_on_one_revision_one_wins(client: Client) -
     kinds = ("town", "village")
     answers = together(
         *(
-            lambda kind=kind: client.patch(
-                "/v1/units/TS-JY", json={"kind": kind}, headers={"If-Match": '"1"'}
-            )  # type: ignore[misc]
+            lambda kind=kind: client.patch("/v1/units/TS-JY", json={"kind": kind}, headers={"If-Match": '"1"'})  # type: ignore[misc]
             for kind in kinds
         )
     )
@@ -261,7 +253,5 @@ def test_markup_in_a_name_is_kept_as_text(client: Client) -> None:
 def test_the_tables_in_the_code_are_those_of_the_migrations(service: Notices) -> None:
     found = sa.inspect(service.runtime.db.engine)
     for table in models.metadata.sorted_tables:
-        columns = {
-            column["name"]: column["nullable"] for column in found.get_columns(table.name, schema="notices")
-        }
+        columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name, schema="notices")}
         assert columns == {column.name: column.nullable for column in table.columns}, table.name

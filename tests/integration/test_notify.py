@@ -155,9 +155,7 @@ def test_a_fact_that_a_template_misses_is_an_error_and_no_gap_in_the_text() -> N
         texts.write("hours_logged", served_on=date(2026, 3, 5))
 
 
-def test_a_template_without_version_and_title_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_without_version_and_title_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bare.j2").write_text("您好！", encoding="utf-8")
     monkeypatch.setattr(texts, "_FOLDER", tmp_path)
 
@@ -200,9 +198,7 @@ def test_order_and_repetition_do_not_change_what_is_written(notify: Notify) -> N
     people = [new_id() for _ in range(3)]
     chance = random.Random(1)
     entries = [logged(chance.choice(people), chance.randint(1, 600)) for _ in range(60)]
-    awards = [
-        earned(person, star, occurrence) for person in people for star in (1, 2) for occurrence in (2, 1)
-    ]
+    awards = [earned(person, star, occurrence) for person in people for star in (1, 2) for occurrence in (2, 1)]
     hours = [delivery_of(event) for event in entries] * 2
     stars = [delivery_of(event) for event in awards] * 2
     chance.shuffle(hours)
@@ -212,9 +208,7 @@ def test_order_and_repetition_do_not_change_what_is_written(notify: Notify) -> N
     for start in range(0, len(hours), 7):
         thank(notify, *hours[start : start + 7])
 
-    told = {
-        (message["volunteer_id"], message["subject_id"], message["occurrence"]) for message in written(notify)
-    }
+    told = {(message["volunteer_id"], message["subject_id"], message["occurrence"]) for message in written(notify)}
     assert told == {(entry.volunteer_id, entry.entry_id, 1) for entry in entries} | {
         (award.volunteer_id, award.award_id, award.occurrence) for award in awards
     }
@@ -260,9 +254,7 @@ def _statements_for(notify: Notify, size: int) -> int:
     return len(seen)
 
 
-def test_an_event_that_no_text_can_be_written_for_harms_no_other_of_its_batch(
-    notify: Notify, volunteer: UUID
-) -> None:
+def test_an_event_that_no_text_can_be_written_for_harms_no_other_of_its_batch(notify: Notify, volunteer: UUID) -> None:
     thank(notify, logged(volunteer), logged(volunteer, minutes=-5), logged(volunteer))
 
     assert len(written(notify)) == 2
@@ -272,9 +264,7 @@ def test_an_event_that_no_text_can_be_written_for_harms_no_other_of_its_batch(
 # --- Inbox ------------------------------------------------------------------------------------------------
 
 
-def test_the_inbox_shows_a_volunteers_own_messages_newest_first_page_by_page(
-    notify: Notify, volunteer: UUID
-) -> None:
+def test_the_inbox_shows_a_volunteers_own_messages_newest_first_page_by_page(notify: Notify, volunteer: UUID) -> None:
     thank(notify, logged(new_id()))
     for minutes in range(1, 6):
         thank(notify, logged(volunteer, minutes))

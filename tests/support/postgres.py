@@ -80,9 +80,7 @@ class PrivatePostgres:
     def _reachable(self, programs: Path, dropped: dict[str, object]) -> Path:
         """Return the programs, copied here first when they lie under a folder closed to their future user."""
         try:
-            subprocess.run(
-                [programs / "postgres", "--version"], stdout=subprocess.DEVNULL, check=True, **dropped
-            )  # type: ignore[call-overload]
+            subprocess.run([programs / "postgres", "--version"], stdout=subprocess.DEVNULL, check=True, **dropped)  # type: ignore[call-overload]
         except PermissionError:
             # The wheel's programs find their libraries by paths relative to site-packages.
             package = programs.parents[1]

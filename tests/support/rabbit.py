@@ -150,9 +150,7 @@ class RabbitNode:
     def uri(self, vhost: str = "/") -> str:
         """Return the AMQP URI of one virtual host, with the rights of an administrator."""
         state = self._state
-        return (
-            f"amqp://{state['user']}:{state['password']}@{LOOPBACK}:{state['port']}/{quote(vhost, safe='')}"
-        )
+        return f"amqp://{state['user']}:{state['password']}@{LOOPBACK}:{state['port']}/{quote(vhost, safe='')}"
 
     def start(self, *, wait: bool = True) -> "RabbitNode":
         """Start the node and, unless told otherwise, wait until it serves."""

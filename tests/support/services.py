@@ -69,8 +69,7 @@ def retry_parked(service: Service) -> int:
     with service.runtime.db.transaction() as session:
         session.execute(sa.text("UPDATE parked_events SET next_attempt_at = clock_timestamp()"))
     handlers = {
-        queue_name(service.name, method): getattr(service, method)
-        for method in marked(type(service), Subscription)
+        queue_name(service.name, method): getattr(service, method) for method in marked(type(service), Subscription)
     }
     return ladder.retry_parked(service.runtime.db, handlers)
 

@@ -80,15 +80,13 @@ def test_thresholds_must_be_up_to_five_ascending_whole_numbers(hours):
         (
             5999,
             "累计志愿服务时间99小时59分钟，尚未达到星级标准；距一星级还差0小时1分钟。依据：民函〔2012〕340号。",
-            "Service time adds up to 99 h 59 min: no star yet; 0 h 1 min more for star 1. "
-            "Rule: 民函〔2012〕340号.",
+            "Service time adds up to 99 h 59 min: no star yet; 0 h 1 min more for star 1. Rule: 民函〔2012〕340号.",
         ),
         (
             6000,
             "累计志愿服务时间100小时，达到一星级标准（100小时以上，含本数）；距二星级还差200小时。"
             "依据：民函〔2012〕340号。",
-            "Service time adds up to 100 h: star 1 (100 h or more); 200 h more for star 2. "
-            "Rule: 民函〔2012〕340号.",
+            "Service time adds up to 100 h: star 1 (100 h or more); 200 h more for star 2. Rule: 民函〔2012〕340号.",
         ),
         (
             90000,

@@ -209,9 +209,7 @@ def test_a_wrong_check_digit_is_told_to_the_owner_of_the_input(text, expected):
         assert f"should be {expected}" in error.en
 
 
-@pytest.mark.parametrize(
-    "text", [WOMAN[:-1] + "1", "110105491231002", "11010519490230002X", "1101051949123100AX"]
-)
+@pytest.mark.parametrize("text", [WOMAN[:-1] + "1", "110105491231002", "11010519490230002X", "1101051949123100AX"])
 def test_no_error_about_an_identity_number_holds_the_number(text):
     with pytest.raises(domain.InvalidIdNumber.__mro__[1]) as caught:
         domain.check_id_number(text, today=TODAY)
@@ -329,9 +327,7 @@ def test_another_telephone_is_refused_with_the_reason(text, reason):
         assert text not in repr(vars(error)) + str(error)
 
 
-@pytest.mark.parametrize(
-    ("phone", "masked"), [("13000000000", "130****0000"), ("1300000", "*******"), ("", "")]
-)
+@pytest.mark.parametrize(("phone", "masked"), [("13000000000", "130****0000"), ("1300000", "*******"), ("", "")])
 def test_a_masked_telephone_hides_its_middle(phone, masked):
     assert domain.mask_phone(phone) == masked
 

@@ -133,9 +133,7 @@ def test_a_day_over_eight_hours_is_shown_to_reviewers(before, minutes, attention
     assert domain.check_day_limit(before, minutes, served_on=date(2026, 3, 5), limit=LIMIT) is attention
 
 
-@pytest.mark.parametrize(
-    ("before", "minutes", "left"), [(1, 1440, 1439), (1439, 2, 1), (1440, 1, 0), (1500, 1, 0)]
-)
+@pytest.mark.parametrize(("before", "minutes", "left"), [(1, 1440, 1439), (1439, 2, 1), (1440, 1, 0), (1500, 1, 0)])
 def test_more_than_the_day_has_left_is_refused_with_what_is_left(before, minutes, left):
     with pytest.raises(domain.DayLimitExceeded) as caught:
         domain.check_day_limit(before, minutes, served_on=date(2026, 3, 5), limit=LIMIT)

@@ -193,8 +193,7 @@ def period_of(draft: Draft) -> Period:
         place = {"/starts": "/period/starts", "/ends": "/period/ends", "/period": "/period/phrase"}
         raise error.at(place.get(error.pointer or "", "/period")) from None
     raise InvalidPeriod(
-        "请填写活动的开始月份或日期（starts），没有结束日期的可不填 ends；"
-        "或填写通知原文（phrase），如“3月至4月”。",
+        "请填写活动的开始月份或日期（starts），没有结束日期的可不填 ends；或填写通知原文（phrase），如“3月至4月”。",
         "Give the first month or day (starts; ends may be left out), or the phrase of the notice.",
         pointer="/period",
     )
@@ -276,9 +275,7 @@ def _category_problems(
     reason = category.not_volunteer_reason
     fits = reason is None if category.counts_hours else reason in words.not_volunteer_reasons
     if not fits:
-        yield ReasonNotFitting(
-            category.counts_hours, f"{pointer}/not_volunteer_reason", words.not_volunteer_reasons
-        )
+        yield ReasonNotFitting(category.counts_hours, f"{pointer}/not_volunteer_reason", words.not_volunteer_reasons)
     yield from _twice(f"{pointer[1:]}/responsible", [part.role for part in category.responsible], "role")
     for j, part in enumerate(category.responsible):
         yield from _selection_problems(part.units, f"{pointer}/responsible/{j}/units", words, known_units)
@@ -294,8 +291,7 @@ def _obligation_problems(rule: ObligationRule, pointer: str, issued_on: date) ->
             )
         if rule.system_default and rule.due_rule is None:
             yield DeadlineMissing(
-                "采用本系统默认期限的，须填写截止日期 due_on，或期限规则 due_rule，"
-                "如“活动结束后3个工作日内”。",
+                "采用本系统默认期限的，须填写截止日期 due_on，或期限规则 due_rule，如“活动结束后3个工作日内”。",
                 "A deadline that is this system's default needs a last day (due_on) or a rule (due_rule).",
                 pointer=f"{pointer}/due_rule",
             )

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 from xinhuo.chassis.errors import RuleError
 
-CLAUSE_NOT_VOLUNTEER = (
-    "《志愿服务记录与证明出具办法（试行）》第十九条：不属于志愿服务的，不得记录志愿服务时间"
-)
+CLAUSE_NOT_VOLUNTEER = "《志愿服务记录与证明出具办法（试行）》第十九条：不属于志愿服务的，不得记录志愿服务时间"
 
 
 class UnitKindUnknown(RuleError):

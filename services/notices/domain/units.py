@@ -61,8 +61,7 @@ class ParentUnknown(RuleError):
         """Name the code of the parent."""
         super().__init__(
             f"上级单位“{parent_code}”不存在或就是本单位，请先登记上级单位，或更正代码。",
-            f"The parent {parent_code} is not registered or is the unit itself; register it first "
-            "or correct the code.",
+            f"The parent {parent_code} is not registered or is the unit itself; register it first or correct the code.",
             pointer="/parent_code",
         )
 
@@ -114,8 +113,7 @@ def check_unit_code(text: str) -> str:
     guess = re.sub(r"[\s_.\-－—]+", "-", text.translate(_HALF_WIDTH_DIGITS).upper()).strip("-")
     known = 2 <= len(guess) <= 32 and _UNIT_CODE.fullmatch(guess)
     raise InvalidUnitCode(
-        "单位代码应为2至32位大写字母和数字，可用连字符分段"
-        + (f"，应写作 {guess}。" if known else "，请更正。"),
+        "单位代码应为2至32位大写字母和数字，可用连字符分段" + (f"，应写作 {guess}。" if known else "，请更正。"),
         "A unit code is 2 to 32 capital letters and digits, in groups joined by hyphens; "
         + (f"write {guess}." if known else "correct it."),
         pointer="/code",
@@ -140,9 +138,7 @@ def resolve_addressees(
     _refuse_unknown("codes", "单位代码", codes, set(register))
     _refuse_unknown("excluded", "单位代码", excluded, set(register))
     _refuse_unknown("kinds", "单位类别", kinds, {unit.kind for unit in register.values()})
-    _refuse_unknown(
-        "groups", "单位组", groups, {group for unit in register.values() for group in unit.groups}
-    )
+    _refuse_unknown("groups", "单位组", groups, {group for unit in register.values() for group in unit.groups})
     bound = {
         unit.code
         for unit in register.values()
@@ -169,9 +165,7 @@ def _refuse_unknown(field: str, noun: str, named: Collection[str], known: set[st
         )
 
 
-def check_head_counts(
-    staff_count: object, student_count: object, counted_on: date | None, *, today: date
-) -> None:
+def check_head_counts(staff_count: object, student_count: object, counted_on: date | None, *, today: date) -> None:
     """Check the numbers of staff and students and the office day they were counted on.
 
     Either may be missing (None), never taken for zero: quotas depend on them. Raises ``InvalidHeadCount`` or
