@@ -103,8 +103,7 @@ class NoticeUnknown(RuleError):
         """Name the number of the notice."""
         super().__init__(
             f"没有已印发的通知“{number}”，请核对发文字号；刚印发的通知请稍候再试。",
-            f"No notice {number} has been issued; check the number, or try again shortly "
-            "if it was issued just now.",
+            f"No notice {number} has been issued; check the number, or try again shortly if it was issued just now.",
             pointer=pointer,
         )
 
@@ -128,9 +127,7 @@ def check_activity_time(starts_at: datetime, ends_at: datetime) -> tuple[datetim
     return starts_at, ends_at
 
 
-def check_category(
-    category: str, allowed: Collection[str], *, number: str, pointer: str = "/category"
-) -> str:
+def check_category(category: str, allowed: Collection[str], *, number: str, pointer: str = "/category") -> str:
     """Return a category that the notice of this number names, or raise ``CategoryNotInNotice``."""
     if category not in allowed:
         listed = sorted(allowed)

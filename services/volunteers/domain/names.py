@@ -22,9 +22,7 @@ _MIDDLE_DOTS = dict.fromkeys(map(ord, "•‧・･∙⋅"), "·")
 _NOT_COMPATIBILITY = re.compile("[^\uf900-\ufaff\U0002f800-\U0002fa1f]+")
 
 # Letters and marks by category, yet nothing can be seen of them.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-)
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
 def normalise(text: str) -> str:
@@ -124,11 +122,7 @@ def _fault_of_name(name: str) -> str | None:
 def _dangling(name: str) -> bool:
     """Say whether a dot, hyphen or mark joins nothing; a Latin name may end in a full stop."""
     starts_badly = bool(name) and not _category(name[0]).startswith("L")
-    return (
-        starts_badly
-        or name.endswith(("·", "-", "'", "’"))
-        or re.search(r"[·\-'’. ][·\-'’.]|  ", name) is not None
-    )
+    return starts_badly or name.endswith(("·", "-", "'", "’")) or re.search(r"[·\-'’. ][·\-'’.]|  ", name) is not None
 
 
 def mask_name(name: str) -> str:

@@ -68,9 +68,7 @@ def usable_by(account: Account | None, found: Binaries) -> Binaries:
     if probe.returncode == 2:
         raise errors.no_account()
     if account is None:
-        raise errors.no_binaries(
-            f"无权执行 {found.root} 中的程序", f"no right to run the programs in {found.root}"
-        )
+        raise errors.no_binaries(f"无权执行 {found.root} 中的程序", f"no right to run the programs in {found.root}")
     return _shared_copy(found)
 
 

@@ -43,8 +43,7 @@ def folder_unusable(folder: Path, error: OSError) -> EmbeddedPostgresError:
     where = error.filename or folder
     return EmbeddedPostgresError(
         "embedded.folder_unusable",
-        f"数据文件夹 {folder} 无法使用:{where}:{error.strerror}。"
-        "请检查权限与磁盘空间,或用 --data 指定另一个文件夹。",
+        f"数据文件夹 {folder} 无法使用:{where}:{error.strerror}。请检查权限与磁盘空间,或用 --data 指定另一个文件夹。",
         f"The data folder {folder} cannot be used: {where}: {error.strerror}. "
         "Check permissions and free space, or name another folder with --data.",
     )
@@ -77,8 +76,7 @@ def not_a_data_folder(data: Path) -> EmbeddedPostgresError:
     """Say that something other than PostgreSQL data lies where the data should be."""
     return EmbeddedPostgresError(
         "embedded.not_a_data_folder",
-        f"{data} 里不是 PostgreSQL 数据(没有可读的 PG_VERSION)。未作任何改动;"
-        "请把它移走或从备份恢复,再重新启动。",
+        f"{data} 里不是 PostgreSQL 数据(没有可读的 PG_VERSION)。未作任何改动;请把它移走或从备份恢复,再重新启动。",
         f"{data} does not hold PostgreSQL data (no readable PG_VERSION). Nothing was changed; move it away "
         "or restore it from a backup, then start again.",
     )
