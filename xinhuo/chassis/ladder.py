@@ -68,7 +68,7 @@ def take(db: Database, handler: str, handle: Handle, deliveries: Sequence[Delive
     After the return all of them may be acknowledged. Raises DatabaseUnavailable when the database is away;
     the same call is then simply made again, since what had its effect already is known to the inbox.
     """
-    waiting = [list(deliveries)]
+    waiting = [list(deliveries)] if deliveries else []
     while waiting:
         batch = waiting.pop()
         error = _attempt(db, handler, handle, batch)

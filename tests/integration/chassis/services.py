@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from tests.support.services import KEYS, delivery_of
 from xinhuo.chassis import config, outbox
 from xinhuo.chassis.db import Database
-from xinhuo.chassis.errors import Conflict
+from xinhuo.chassis.errors import Conflict, PermanentEventError
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.ladder import Delivery
 from xinhuo.chassis.markers import http, subscribe
@@ -40,6 +40,13 @@ class WordTaken(Conflict):
 
     def __init__(self, word: str) -> None:
         super().__init__(f"“{word}”已被占用，请换一个。", "The word is taken; choose another.", pointer="/word")
+
+
+class NeverRight(PermanentEventError):
+    """The event can never be counted."""
+
+    code = "chassis_test.never_right"
+    title = "此事件永不可计"
 
 
 class NoteIn(schema.Schema):
