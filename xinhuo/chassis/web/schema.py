@@ -38,10 +38,13 @@ class Schema(ma.Schema):
         unknown = ma.RAISE
 
 
-#: Control, zero-width, direction-changing and tag characters, soft hyphens, halves of surrogate pairs.
+#: Control, zero-width, direction-changing and tag characters, fillers, soft hyphens, halves of surrogate pairs,
+#: and what is no character at all, which XML, and so a workbook, cannot hold.
 _INVISIBLE = re.compile(
-    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f"
-    "\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b-\\u200f\\u2028-\\u202e"
+    "\\u2060-\\u206f\\u3164\\ud800-\\udfff\\ufdd0-\\ufdef\\ufeff\\uffa0\\ufff9-\\ufffb\\U000e0000-\\U000e007f"
+    + "".join(f"\\U{plane:04x}fffe\\U{plane:04x}ffff" for plane in range(17))
+    + "]"
 )
 _INVISIBLE_IN_LINES = re.compile(_INVISIBLE.pattern.replace("\\x00-\\x1f", "\\x00-\\x08\\x0b-\\x1f"))
 
