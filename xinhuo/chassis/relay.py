@@ -10,8 +10,10 @@ from threading import Event as Flag
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from xinhuo.contracts import codec
 
@@ -70,7 +72,7 @@ class Relay:
             try:
                 self._session(stop)
                 pause = 0.2
-            except (DBAPIError, DatabaseUnavailable, BrokerUnavailable) as error:
+            except (DBAPIError, PoolTimeout, DatabaseUnavailable, BrokerUnavailable) as error:
                 log.warning("relay_waits", lane=self.lane, service=self.db.service, **logs.describe(error))
                 stop.wait(pause)
                 pause = min(pause * 2, 5.0)
@@ -173,5 +175,8 @@ def _parts(rows: list[Any]) -> Iterator[list[Any]]:
 def _wait_for_news(connection: sa.Connection, stop: Flag) -> None:
     """Wait until a commit says that there are new events, or for the polling interval."""
     driver = connection.connection.driver_connection
-    for _ in driver.notifies(timeout=POLL_SECONDS, stop_after=1):  # type: ignore[union-attr]
-        return
+    try:
+        for _ in driver.notifies(timeout=POLL_SECONDS, stop_after=1):  # type: ignore[union-attr]
+            return
+    except psycopg.Error as error:  # the driver's own, which SQLAlchemy did not get to see
+        raise DatabaseUnavailable() from error
