@@ -58,7 +58,7 @@ def create_subscription(
 def public_events() -> list[dict[str, str]]:
     """Return the public event types with one sentence each."""
     return [
-        {"type": topic, "what": (event.__doc__ or "").strip().splitlines()[0]}
+        {"type": topic, "what": (event.__doc__ or "").strip().splitlines()[0].replace("``", "")}
         for topic, event in sorted(load_all().items())
         if event.public
     ]

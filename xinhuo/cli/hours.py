@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from uuid import UUID
 
 import typer
 
@@ -23,7 +24,7 @@ _REASONS_SHOWN = 20
 
 Url = Annotated[str, typer.Option("--url", help="志愿者服务的地址 / Address of the volunteers service.")]
 Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
-ImportId = Annotated[str, typer.Argument(metavar="ID", help="导入编号，见 hours imports / Id of the import.")]
+ImportId = Annotated[UUID, typer.Argument(metavar="ID", help="导入编号，见 hours imports / Id of the import.")]
 
 
 @app.command("import", epilog=EXIT_CODES)
@@ -121,7 +122,7 @@ def show(import_id: ImportId, url: Url = DEFAULT_URL, as_json: Json = False) -> 
     from . import imports
 
     with _talking(url, as_json) as (api, out):
-        found = imports.one(api, import_id)
+        found = imports.one(api, str(import_id))
         if as_json:
             _print_json(imports.summary(found))
             return
@@ -143,13 +144,13 @@ def undo(
     if as_json and not (yes or dry_run):
         _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
     with _talking(url, as_json) as (api, out):
-        found = imports.one(api, import_id)
+        found = imports.one(api, str(import_id))
         if not as_json:
             out.print(f"将冲正 {found['entered'] or 0:,} 条记录（{found['file_name']}）/ entries to be reversed")
         if not dry_run:
             if not yes and not typer.confirm("确定撤销？/ Undo it?"):
                 _fail(Exit.CANCELLED, "已取消，没有改动 / cancelled, nothing was changed")
-            found = imports.undo(api, import_id)
+            found = imports.undo(api, str(import_id))
         if as_json:
             _print_json({**imports.summary(found), "dry_run": dry_run})
         elif not dry_run:
@@ -166,7 +167,7 @@ def result(
     from . import imports
 
     with _talking(url, False) as (api, console):
-        console.print(f"已保存 / saved: {imports.save_result(api, import_id, out)}")
+        console.print(f"已保存 / saved: {imports.save_result(api, str(import_id), out)}")
 
 
 # --- Talking to the service, and to the person ----------------------------------------------------------
