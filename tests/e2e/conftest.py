@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 
+from tests.support.campaign import Campaign, make_campaign
 from tests.support.installation import Ended, Installation
 from tests.support.postgres import create_database, drop_database
 from tests.support.servers import AMQP_URI, Servers
@@ -99,6 +100,12 @@ def serving(loaded: Loaded, servers: Servers) -> Iterator[Installation]:
     if loaded.installation.broker == "rabbitmq" and servers.rabbit() is None:
         # Other tests use the same virtual host, and its queues.
         loaded.installation.end()
+
+
+@pytest.fixture
+def campaign(serving: Installation) -> Campaign:
+    """A campaign of its own for each test, on each broker."""
+    return make_campaign(serving)
 
 
 @pytest.fixture
