@@ -126,6 +126,8 @@ class HttpApp:
             return adapter.match()
         except MethodNotAllowed as error:
             allowed = sorted(set(error.valid_methods or ()) - {"HEAD"} | {"OPTIONS"})
+            if request.method == "OPTIONS":
+                return lambda _request: Response(b"", 204, {"Allow": ", ".join(allowed)}), {}
             raise http_errors.MethodNotAllowed(
                 f"此地址只支持 {'、'.join(allowed)}。",
                 f"This address takes {', '.join(allowed)} only.",
