@@ -1,0 +1,250 @@
+"""The `xinhuo` command: help at once and in both languages, JSON for scripts, exit codes that mean something."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Connection
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from tests.support.documents import ROOT
+from tests.support.installation import SERVICES, Ended, clean_environment, xinhuo
+from xinhuo.cli.exits import Exit
+from xinhuo.cli.main import app
+
+HELP_CPU_SECONDS = 0.5
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+ENGLISH = re.compile(r"\b[A-Za-z]{3,}\b")
+#: Parameters whose help is a list of names.
+NAMES_ONLY = {"service", "role"}
+#: Options that the library brings along.
+OF_TYPER = {"help", "install_completion", "show_completion"}
+#: Nobody listens there.
+AWAY = {"AMQP_URI": "amqp://x:y@127.0.0.1:9/z", "DATABASE_URL": "postgresql://x:y@127.0.0.1:9/z"}
+
+
+def tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command with the words that call it."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from tree(inner, (*path, name))
+
+
+COMMANDS = dict(tree(get_command(app)))
+LEAVES = {path: command for path, command in COMMANDS.items() if not hasattr(command, "commands")}
+
+
+def options_of(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def json_of(ended: Ended) -> Any:
+    (line,) = ended.stdout.splitlines()
+    return json.loads(line)
+
+
+def called(*arguments: str, settings: Mapping[str, str] | None = None) -> Ended:
+    """Call a command in this process: a new one for each of dozens would take longer than all the rest."""
+    clean = clean_environment(settings)
+    environment: dict[str, str | None] = {name: clean.get(name) for name in {*os.environ, *clean}}
+    result = CliRunner().invoke(app, arguments, env=environment, prog_name="xinhuo")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "xinhuo")
+def test_help_is_in_chinese_and_english_and_ends_well(path: tuple[str, ...]) -> None:
+    ended = called(*path, "--help", settings={"COLUMNS": "100"})
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert CHINESE.search(ended.stdout)
+    purpose = str(COMMANDS[path].help)
+    assert CHINESE.search(purpose), purpose
+    assert ENGLISH.search(purpose), purpose
+    for parameter in COMMANDS[path].params:
+        text = getattr(parameter, "help", None)
+        if text and parameter.name not in NAMES_ONLY | OF_TYPER:
+            assert CHINESE.search(text), f"{parameter.name}: {text}"
+            assert ENGLISH.search(text), f"{parameter.name}: {text}"
+
+
+def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
+    best = min(xinhuo("--help").cpu_seconds for _ in range(3))
+
+    print(f"xinhuo --help: {best:.2f} s of CPU time, best of 3")
+    assert best < HELP_CPU_SECONDS
+
+
+def test_every_command_that_lists_something_can_do_so_as_json() -> None:
+    lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show")}
+
+    assert lists <= LEAVES.keys()
+    assert [path for path in lists if "--json" not in options_of(LEAVES[path])] == []
+
+
+def test_every_command_that_changes_something_can_be_tried_dry() -> None:
+    writes = {("db", "upgrade"), ("topology", "apply"), ("subs", "create"), ("hours", "import"), ("hours", "undo"),
+              ("key", "create")}  # fmt: skip
+    # Serving is what these are for; the others read, or save a file under the name that they are given.
+    others = {("up",), ("serve",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"),
+              ("hours", "template"), ("hours", "result")}  # fmt: skip
+
+    assert LEAVES.keys() == writes | others
+    assert [path for path in writes if "--dry-run" not in options_of(LEAVES[path])] == []
+
+
+def test_exit_codes_are_documented() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    for code in Exit:
+        assert f"| {int(code)} | `{code.name}` |" in page
+    for path in LEAVES:
+        assert f"## `xinhuo {' '.join(path)}`" in page
+
+
+def test_databases_are_brought_to_the_newest_version_once(empty_database: str) -> None:
+    settings = {"DATABASE_URL": empty_database}
+
+    before = xinhuo("db", "current", "--json", settings=settings)
+    planned = xinhuo("db", "upgrade", "--dry-run", "--json", settings=settings)
+    still = xinhuo("db", "current", "--json", settings=settings)
+    upgraded = xinhuo("db", "upgrade", "--json", settings=settings)
+    after = xinhuo("db", "current", settings=settings)
+    again = xinhuo("db", "upgrade", settings=settings)
+
+    assert (before.code, planned.code, still.code, upgraded.code, after.code, again.code) == (1, 0, 1, 0, 0, 0)
+    assert [row["service"] for row in json_of(before)["services"]] == list(SERVICES)
+    assert {row["from"] for row in json_of(before)["services"]} == {None}
+    assert json_of(planned) == json_of(still) == json_of(upgraded)
+    assert after.stdout.count("已是最新") == again.stdout.count("up to date") == len(SERVICES)
+
+
+def test_one_service_alone_can_be_upgraded(database: str) -> None:
+    ended = xinhuo("db", "upgrade", "awards", "--json", settings={"DATABASE_URL": database})
+
+    (row,) = json_of(ended)["services"]
+    assert row["service"] == "awards"
+    assert row["from"] == row["to"]
+
+
+def test_the_topology_is_made_once_and_subscriptions_bind_to_it(amqp_uri: str) -> None:
+    settings = {"AMQP_URI": amqp_uri}
+
+    planned = xinhuo("topology", "apply", "--dry-run", "--json", settings=settings)
+    made = xinhuo("topology", "apply", "--json", settings=settings)
+    again = xinhuo("topology", "apply", settings=settings)
+
+    assert (planned.code, made.code, again.code) == (0, 0, 0)
+    assert json_of(planned)["made"] == json_of(made)["made"]
+    assert "queue volunteers.keep_statistics" in json_of(made)["made"]
+    assert again.stdout == "已是最新 / nothing to do\n"
+
+    wanted = ("subs", "create", "traffic", "--events", "volunteers.hours_logged.v1", "--json")
+    tried = xinhuo(*wanted, "--dry-run", settings=settings)
+    assert tried.code == 0
+    assert json_of(tried)["dry_run"] is True
+    assert not exchange_exists(amqp_uri, "dept.traffic.events")
+    created = xinhuo(*wanted, settings=settings)
+    assert json_of(created)["exchange"] == "dept.traffic.events"
+    assert exchange_exists(amqp_uri, "dept.traffic.events")
+    assert xinhuo(*wanted, settings=settings).code == 0
+
+
+def exchange_exists(amqp_uri: str, name: str) -> bool:
+    with Connection(amqp_uri) as connection, connection.channel() as channel:
+        try:
+            channel.exchange_declare(name, "topic", passive=True)
+        except connection.channel_errors:
+            return False
+        return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("subs", "create", "Traffic", "--events", "volunteers.hours_logged.v1"), "部门代号"),
+        (("subs", "create", "x", "--events", "volunteers.hours_logged.v1"), "2 to 30"),
+        (("subs", "create", "a.b", "--events", "volunteers.hours_logged.v1"), "部门代号"),
+        (("subs", "create", "traffic", "--events", "volunteers.hours_lost.v1"), "volunteers.hours_logged.v1"),
+        (("subs", "create", "traffic", "--events", " , "), "--events"),
+        (("serve", "payroll"), "notices, volunteers, awards, notify"),
+        (("serve", "awards", "--role", "cook"), "--role"),
+        (("db", "upgrade", "payroll"), "payroll"),
+        (("hours", "show", "7"), "UUID"),
+        (("no-such-command",), "no-such-command"),
+    ],
+)
+def test_what_is_called_wrongly_ends_with_2_and_says_what_would_be_right(arguments: tuple[str, ...], says: str) -> None:
+    ended = called(*arguments, settings=AWAY)
+
+    assert ended.code == Exit.USAGE, ended.stderr
+    assert says in ended.stderr
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("db", "current"), ("db", "upgrade"), ("topology", "apply"),
+     ("subs", "create", "traffic", "--events", "volunteers.hours_logged.v1")],
+)  # fmt: skip
+def test_what_is_away_ends_with_3(arguments: tuple[str, ...]) -> None:
+    ended = called(*arguments, settings=AWAY)
+
+    assert ended.code == Exit.UNAVAILABLE, ended.stderr
+    assert "连接不上" in ended.stderr
+    assert "x:y" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"XINHUO_PORT_BASE": "many"}, "XINHUO_PORT_BASE"),
+        ({"DATABASE_URL": "mysql://somewhere/else"}, "DATABASE_URL"),
+        ({"AMQP_URI": "http://somewhere"}, "AMQP_URI"),
+        ({}, "DATABASE_URL"),
+    ],
+)
+def test_a_bad_setting_is_named(settings: dict[str, str], names: str) -> None:
+    ended = called("db", "current", settings=settings)
+
+    assert ended.code == Exit.USAGE
+    assert names in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_public_events_are_listed_for_people_and_for_scripts() -> None:
+    listed, spoken = json_of(called("subs", "events", "--json"))["events"], called("subs", "events").stdout
+
+    assert {"volunteers.hours_logged.v1", "awards.star_earned.v1"} <= {event["type"] for event in listed}
+    assert len(spoken.splitlines()) == len(listed)
+    assert all(event["type"] in spoken and event["what"] in spoken for event in listed)
+
+
+def test_a_master_key_is_made_once_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+
+    dry = called("key", "create", str(path), "--dry-run")
+    existed = path.exists()
+    made = called("key", "create", str(path))
+    key = path.read_bytes()
+    kept = called("key", "create", str(path))
+
+    assert (dry.code, made.code, kept.code) == (0, 0, 0)
+    assert not existed
+    assert ("将新建" in dry.stdout, "已新建" in made.stdout, "已存在" in kept.stdout) == (True, True, True)
+    assert path.read_bytes() == key
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_the_version_is_told() -> None:
+    from xinhuo import __version__
+
+    assert xinhuo("--version").stdout == f"xinhuo {__version__}\n"
