@@ -194,7 +194,8 @@ def test_a_message_that_is_no_sound_event_is_a_dead_letter_and_has_no_effect(
 def test_a_bad_message_harms_no_other_of_its_batch(scene: Scene) -> None:
     volunteer = str(new_id())
     good = [message(envelope(data={**DATA, "entry_id": str(new_id()), "volunteer_id": volunteer})) for _ in range(3)]
-    receive(scene, "awards", "add_to_tally", good[0], CASES[1].make(), good[1], CASES[-1].make(), good[2])
+    bad = [message(f"no JSON {new_id()}".encode()), message(envelope("source"))]
+    receive(scene, "awards", "add_to_tally", good[0], bad[0], good[1], bad[1], good[2])
     assert fetch(scene.services["awards"], "SELECT minutes FROM tallies WHERE volunteer_id = :id", id=volunteer) == [
         {"minutes": 180}
     ]

@@ -231,6 +231,14 @@ CASES = [
         one("/place", "text.invisible"), ("U+E0041",),
     ),
     Case(
+        31, "nothing but fillers in a unit's name", "/v1/units", unit(name="\u3164\u3164"), 422, "input.invalid",
+        one("/name", "text.invisible"), service="notices",
+    ),
+    Case(
+        31, "what is no character in a notice", "/v1/notices", notice(title="通知\uffff"), 422, "input.invalid",
+        one("/title", "text.invisible"), ("U+FFFF",), "notices",
+    ),
+    Case(
         31, "zero width in a unit's name", "/v1/units", unit(name="新\u2060单位"), 422, "input.invalid",
         one("/name", "text.invisible"), service="notices",
     ),
