@@ -2,7 +2,8 @@
 
 1-14   syntax of HTTP, on both servers, by raw sockets where no client would send such a thing   test_syntax
 15-34  fields                                                                                    test_fields
-44-50  repeats, stale changes, markup, paths                                                     test_fields
+44-45  repeats under one key                                                                     test_repeats
+46-50  stale changes, markup, paths                                                              test_fields
 55-67  files                                                                                     test_files
 68-79  events                                                                                    test_events
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.bad_inputs import test_events, test_fields, test_files, test_syntax
+from tests.integration.bad_inputs import test_events, test_fields, test_files, test_repeats, test_syntax
 
 AWARDS = "tests/integration/test_awards.py"
 CHECK = "tests/integration/test_imports_check.py"
 TRAPS = "tests/integration/traps/test_consuming.py"
 ROOT = Path(__file__).resolve().parents[3]
 
-HERE = {module.__name__: module.NUMBERS for module in (test_syntax, test_fields, test_files, test_events)}
+MODULES = (test_syntax, test_fields, test_repeats, test_files, test_events)
+HERE = {module.__name__: module.NUMBERS for module in MODULES}
 
 #: Tested where the thing itself is tested.
 ELSEWHERE = {
@@ -53,9 +54,9 @@ def test_every_number_of_the_list_is_tested_or_waits_for_what_comes_later() -> N
     assert not NOT_IN_THIS_SLICE.keys() & (here | ELSEWHERE.keys())
 
 
-@pytest.mark.parametrize("module", [test_syntax, test_fields, test_files, test_events])
+@pytest.mark.parametrize("module", MODULES)
 def test_numbers_outside_the_tables_have_a_test_of_their_own(module: object) -> None:
-    tabled = {case.number for case in module.CASES}  # type: ignore[attr-defined]
+    tabled = {case.number for case in getattr(module, "CASES", ())}
     source = Path(str(module.__file__)).read_text()  # type: ignore[attr-defined]
     for number in module.NUMBERS - tabled:  # type: ignore[attr-defined]
         assert f"def test_{number}_" in source or f"({number}, " in source

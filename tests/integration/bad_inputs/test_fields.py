@@ -2,22 +2,18 @@
 
 import io
 import json
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.integration.bad_inputs.bodies import Make, activity, hours, notice, someone, unit
 from tests.integration.bad_inputs.problems import check_problem, personal_values
 from tests.integration.bad_inputs.scene import PHRASE_NUMBER_6, Scene, answer_of
-from tests.support.hours import id_number, local, person
-from tests.support.notices import NOTICE_6
+from tests.support.hours import id_number, person
 from tests.support.services import fetch
-from tests.support.waiting import wait_for
-
-Make = Callable[[Scene], Any]
 
 
 @dataclass(frozen=True)
@@ -38,37 +34,6 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.number:02} {self.what}"
-
-
-def hours(**changes: Any) -> Make:
-    return lambda scene: scene.hours(**changes)
-
-
-def someone(**changes: Any) -> Make:
-    return lambda scene: {**person(scene.world.unit_code, name="测试员丙"), **changes}
-
-
-def activity(**changes: Any) -> Make:
-    def make(scene: Scene) -> dict[str, Any]:
-        return {
-            "title": "清洁家园",
-            "team_code": scene.world.team_code,
-            "category": "help-needy",
-            "starts_at": "2026-03-05T08:00:00+08:00",
-            "ends_at": "2026-03-05T18:00:00+08:00",
-            "place": "社区广场",
-            **changes,
-        }
-
-    return make
-
-
-def unit(**changes: Any) -> Make:
-    return lambda _scene: {"code": "TS-NEW", "name": "新单位", "kind": "town", **changes}
-
-
-def notice(**changes: Any) -> Make:
-    return lambda _scene: {**NOTICE_6, "number": "台教办〔2021〕77号", **changes}
 
 
 def one(pointer: str, code: str) -> dict[str, str]:
@@ -294,7 +259,7 @@ CASES = [
     ),
 ]  # fmt: skip
 
-NUMBERS = {case.number for case in CASES} | {22, 29, 30, 44, 45, 49}
+NUMBERS = {case.number for case in CASES} | {22, 29, 30, 49}
 
 
 def check(scene: Scene, written: io.StringIO, case: Case) -> None:
@@ -395,59 +360,3 @@ def test_49_markup_in_a_notice_is_text(scene: Scene) -> None:
     made = answer_of(scene.send("notices", "POST", "/v1/notices", body), 201)
     shown = answer_of(scene.send("notices", "GET", f"/v1/notices/{made['id']}"), 200)
     assert (shown["title"], shown["theme"], shown["body"]) == (MARKUP[1], MARKUP[0], "\n".join(MARKUP))
-
-
-# --- Repeats --------------------------------------------------------------------------------------------
-
-
-def test_44_the_same_key_with_another_body_is_refused(scene: Scene, written: io.StringIO) -> None:
-    first, second = person(scene.world.unit_code), person(scene.world.unit_code)
-    headers = {"Idempotency-Key": "a-form-sent-twice"}
-    made = answer_of(scene.send("volunteers", "POST", "/v1/volunteers", first, headers=headers), 201)
-    with scene.tables.unchanged():
-        other = scene.send("volunteers", "POST", "/v1/volunteers", second, headers=headers)
-        again = scene.send("volunteers", "POST", "/v1/volunteers", first, headers=headers)
-    check_problem(
-        other.status_code, other.headers["Content-Type"], other.get_data(as_text=True),
-        expected=422, code="idempotency.key_reused", hidden=personal_values([first, second]),
-    )  # fmt: skip
-    assert (answer_of(again, 201), again.headers["Idempotency-Replayed"]) == (made, "true")
-    assert not any(value in written.getvalue() for value in personal_values([first, second]))
-
-
-def test_45_the_same_key_while_the_first_is_at_work_is_a_conflict(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from services.volunteers.commands import people
-
-    register, at_work, go_on = people.register_volunteer, threading.Event(), threading.Event()
-
-    def slowly(*arguments: Any, **named: Any) -> Any:
-        at_work.set()
-        assert go_on.wait(20)
-        return register(*arguments, **named)
-
-    monkeypatch.setattr(people, "register_volunteer", slowly)
-    body, headers = person(scene.world.unit_code), {"Idempotency-Key": "in-flight"}
-    answers: list[Any] = []
-    first = threading.Thread(
-        target=lambda: answers.append(scene.send("volunteers", "POST", "/v1/volunteers", body, headers=headers))
-    )
-    first.start()
-    try:
-        assert at_work.wait(20)
-        with scene.tables.unchanged():
-            second = scene.send("volunteers", "POST", "/v1/volunteers", body, headers=headers)
-    finally:
-        go_on.set()
-        first.join(20)
-    check_problem(
-        second.status_code, second.headers["Content-Type"], second.get_data(as_text=True),
-        expected=409, code="idempotency.in_flight",
-    )  # fmt: skip
-    made = answer_of(answers[0], 201)
-    replayed = wait_for(lambda: scene.send("volunteers", "POST", "/v1/volunteers", body, headers=headers))
-    assert answer_of(replayed, 201) == made
-
-
-__all__ = ["activity", "hours", "local", "notice", "someone", "unit"]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from tests.integration.bad_inputs.bodies import activity, notice, unit
 from tests.integration.bad_inputs.problems import check_problem, personal_values
 from tests.integration.bad_inputs.scene import Scene, answer_of
-from tests.integration.bad_inputs.test_fields import activity, notice, unit
 from tests.support.hours import id_number, person
 from tests.support.services import recorded
 from xinhuo.chassis.ids import new_id
