@@ -136,6 +136,8 @@ def _schema_name(given: Any) -> str:
     base = f"{cls.__name__}"
     if isinstance(given, ma.Schema) and (given.only is not None or given.exclude):
         base += "Part"
+    if isinstance(given, ma.Schema) and given.partial:
+        base += "Changes"
     return base
 
 
