@@ -195,6 +195,17 @@ def test_a_length_beside_chunks_is_refused():
     assert (caught.value.status, caught.value.code) == (400, "body.length_ambiguous")
 
 
+@pytest.mark.parametrize(("coding", "code"), [("gzip", "body.wrong_type"), ("identity", None), (" Identity ", None)])
+def test_a_compressed_body_is_refused_and_says_so(coding, code):
+    request = request_of(b"{}", HTTP_CONTENT_ENCODING=coding)
+    if code is None:
+        assert body.read(request, 5) == b"{}"
+        return
+    with pytest.raises(RuleError) as caught:
+        body.read(request, 5)
+    assert (caught.value.status, caught.value.code) == (415, code)
+
+
 @pytest.mark.parametrize("error", [OSError("timed out"), ValueError("bad chunk")])
 def test_a_body_that_does_not_arrive_whole_is_refused(error):
     class Broken(io.BytesIO):

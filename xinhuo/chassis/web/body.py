@@ -27,8 +27,13 @@ MAX_DEPTH = 20
 def read(request: Request, limit: int) -> bytes:
     """Return the body's bytes; one that announces or turns out to hold more than ``limit`` is refused.
 
-    Raises BodyTooLarge, BodyLengthAmbiguous or BodyIncomplete.
+    Raises BodyTooLarge, BodyLengthAmbiguous, BodyIncomplete, or WrongMediaType for a compressed body.
     """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise WrongMediaType(
+            "请求正文不能压缩，请去掉 Content-Encoding 后重发。",
+            "The body may not be compressed; send it as it is, without Content-Encoding.",
+        )
     chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
     if chunked and "Content-Length" in request.headers:
         raise BodyLengthAmbiguous(
