@@ -163,12 +163,15 @@ class MemoryConsumer:
     def _settle(self, messages: Sequence[Incoming], stop: threading.Event) -> None:
         while True:
             try:
-                verdicts = self._worker.receive(self._method, messages)
-                break
+                self._handle(messages)
+                return
             except DatabaseUnavailable:
                 log.warning("consumer_holds", queue=self.queue, messages=len(messages), why="database away")
                 if stop.wait(0.5):
                     return  # no inbox row was written: the next start publishes them again
+
+    def _handle(self, messages: Sequence[Incoming]) -> None:
+        verdicts = self._worker.receive(self._method, messages)
         for message, verdict in zip(messages, verdicts, strict=True):
             if verdict is not None:
                 handler = self._worker.handler_name(self._method)
