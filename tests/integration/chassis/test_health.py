@@ -1,0 +1,116 @@
+"""/healthz, /readyz and /metrics tell what is true of a process, and name what is wrong."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+from werkzeug.test import Client
+
+from services.notices.service import Notices
+from tests.support.services import make_service
+from xinhuo.chassis.db import Database
+from xinhuo.chassis.service import Service
+from xinhuo.cli import build
+
+
+@pytest.fixture
+def service(database: str) -> Iterator[Service]:
+    made = make_service(Notices, database)
+    yield made
+    made.runtime.db.close()
+
+
+def ready(client: Client) -> tuple[int, dict[str, Any]]:
+    answer = client.get("/readyz")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert isinstance(answer.json, dict)
+    return answer.status_code, answer.json
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_process_with_its_database_at_the_right_revision_is_ready(service: Service, role: str) -> None:
+    app = build.make_app(service) if role == "api" else build.make_health_app(service, {})
+    assert ready(Client(app)) == (200, {"ready": True, "checks": {"database": "ok", "migration": "ok"}})
+
+
+def test_a_process_whose_database_is_away_lives_and_says_that_it_is_not_ready(service: Service) -> None:
+    service.runtime.db.close()
+    service.runtime.db = Database("postgresql+psycopg://nobody:x@127.0.0.1:1/none", "notices")
+    client = Client(build.make_app(service))
+    status, found = ready(client)
+    assert (status, found["ready"]) == (503, False)
+    assert "数据库连接不上" in found["checks"]["database"]
+    assert "cannot be reached" in found["checks"]["database"]
+    assert found["checks"]["migration"] != "ok"
+    assert "nobody" not in str(found)
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("revision", ["0000", None])
+def test_a_process_at_the_wrong_revision_says_which_and_what_to_do(service: Service, revision: str | None) -> None:
+    with service.runtime.db.engine.connect() as connection:
+        right = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+
+    def put(value: str | None) -> None:
+        with service.runtime.db.engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM alembic_version"))
+            if value:
+                connection.execute(sa.text("INSERT INTO alembic_version VALUES (:value)"), {"value": value})
+
+    client = Client(build.make_app(service))
+    put(revision)
+    try:
+        status, found = ready(client)
+    finally:
+        put(right)
+    assert status == 503
+    assert found["checks"]["database"] == "ok"
+    assert str(revision) in found["checks"]["migration"]
+    assert str(right) in found["checks"]["migration"]
+    assert "xinhuo db upgrade" in found["checks"]["migration"]
+    assert ready(client)[0] == 200, "and becomes ready when that was done"
+
+
+def test_another_condition_of_readiness_is_shown_by_name(service: Service) -> None:
+    wrong: list[str | None] = ["queue missing"]
+    client = Client(build.make_app(service, checks={"consumers": lambda: wrong[0]}))
+    assert ready(client) == (
+        503, {"ready": False, "checks": {"database": "ok", "migration": "ok", "consumers": "queue missing"}},
+    )  # fmt: skip
+    wrong[0] = None
+    assert ready(client)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    ],
+)
+def test_metrics_are_of_the_type_that_was_asked_for_with_one_charset(
+    service: Service, accept: str, content_type: str
+) -> None:
+    answer = Client(build.make_app(service)).get("/metrics", headers={"Accept": accept} if accept else {})
+    assert answer.status_code == 200
+    found = answer.headers["Content-Type"]
+    assert found.split(";")[0] == content_type.split(";")[0]
+    assert found.count("charset") == 1
+    assert "version=" in found
+
+
+def test_metrics_count_requests_by_pattern_and_not_by_address(service: Service) -> None:
+    client = Client(build.make_app(service))
+    client.get("/v1/units/NO-SUCH-UNIT")
+    client.get("/nothing/at/all")
+    client.open("/v1/units", method="BREW")
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    labels = [sample.labels for sample in families["xinhuo_http_requests"].samples]
+    assert {"service": "notices", "route": "/v1/units/{code}", "method": "GET", "status": "404"} in labels
+    assert {"service": "notices", "route": "unmatched", "method": "OTHER", "status": "405"} in labels
+    assert "NO-SUCH-UNIT" not in client.get("/metrics").text
+    assert "/nothing" not in client.get("/metrics").text
