@@ -125,6 +125,7 @@ def test_a_row_that_is_wrong_holds_back_all_or_is_left_out_and_marked(clerk: Cle
     assert any("活动" in cell and "HD-1999-0001" not in cell and "不存在" in cell for cell in cells), cells
 
 
+@pytest.mark.parametrize("loaded", ["embedded"], indirect=True)
 def test_nobody_there_to_answer_enters_nothing(clerk: Clerk) -> None:
     clerk.fill_in(7)
 
@@ -138,6 +139,7 @@ def test_nobody_there_to_answer_enters_nothing(clerk: Clerk) -> None:
     assert clerk.minutes() == 0
 
 
+@pytest.mark.parametrize("loaded", ["embedded"], indirect=True)
 def test_what_cannot_be_done_is_said_with_an_exit_code(clerk: Clerk) -> None:
     (clerk.folder / "名单.xlsx").write_bytes(b"PK no workbook")
     missing = "01a20052-62b6-730c-90b6-77c47e8627a1"

@@ -3,7 +3,6 @@
 The moments come from a seed, which is printed; XINHUO_TEST_KILL_SEED gives it again.
 """
 
-import json
 import os
 import random
 import signal
@@ -109,16 +108,12 @@ def test_killed_again_and_again_it_comes_to_the_figures_of_a_run_without_a_kill(
         victim.kill(with_children=not alone)
         alone = not alone
 
-    victim.spawn("--json")
-    victim.serve()
-
-    (shown,) = [line for line in victim.output.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    assert {**json.loads(shown), "seconds": 0} == {**unkilled, "seconds": 0}
+    assert {**victim.shown().figures, "seconds": 0} == {**unkilled, "seconds": 0}
     assert list(victim.data.glob(".initdb-*")) == []
     assert victim.troubles() == {"parked_events": 0, "dead_letters": 0, "outbox": 0}
     effects = sum(victim.scalar(f"SELECT count(*) FROM {service}.inbox") for service in SERVICES)  # noqa: S608
     assert effects == expected_effects(victim)
-    assert victim.stop() == 0
+    victim.assert_stops_well(signal.SIGTERM)
 
 
 def wait_for_moment(moment: Moment, victim: Installation, process: "subprocess.Popen[bytes]") -> None:

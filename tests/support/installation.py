@@ -132,6 +132,14 @@ class Installation:
         wait_for(self._serves, START_SECONDS, f"xinhuo up to serve:\n{tail(self.output)}")
         return self
 
+    def shown(self) -> Ended:
+        """Start it in the background and return what it printed up to the moment when it served."""
+        self.spawn("--json")
+        self.serve()
+        lines = self.output.read_text(encoding="utf-8").splitlines(keepends=True)
+        objects = [line for line in lines if line.startswith("{")]
+        return Ended(0, "".join(objects), "".join(line for line in lines if line not in objects))
+
     def _serves(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"xinhuo up ended:\n{tail(self.output, 60)}"
@@ -144,6 +152,16 @@ class Installation:
         code = self.process.wait(patience)
         self.process = None
         return code
+
+    def assert_stops_well(self, number: signal.Signals) -> None:
+        """Tell it to stop: it must end with 0, and so must everything that it started."""
+        assert self.process is not None
+        children = descendants(self.process.pid)
+        assert children
+        code = self.stop(number)
+        assert code == 0, tail(self.output)
+        assert alive(children) == []
+        assert self.output.read_text(encoding="utf-8").rstrip().endswith("stopping …")
 
     def end(self) -> None:
         """Stop it if it runs, whatever it is at."""
