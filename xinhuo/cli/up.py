@@ -71,10 +71,10 @@ def run(
                     _serve_until(stop, failure)
                 out.print("正在停止…… / stopping …")
     except CannotStart as error:
-        out.print(str(error), style="red", markup=False)
+        out.print(str(error), style="red", markup=False, soft_wrap=True)
         return int(error.code)
     except EmbeddedPostgresError as error:
-        out.print(f"[red]{error.message_zh}\n{error.message_en}[/red]")
+        out.print(f"{error.message_zh}\n{error.message_en}", style="red", markup=False, soft_wrap=True)
         return int(Exit.UNAVAILABLE)
     return int(Exit.OK)
 
