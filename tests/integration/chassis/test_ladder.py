@@ -125,7 +125,8 @@ def test_a_true_deadlock_between_two_handlers_is_solved_by_trying_again(db: Data
     )
     assert results == [None, None]
     assert [row.taken for row in fetch(db, "SELECT taken FROM slots ORDER BY id")] == [2, 2]
-    assert sorted(calls) in (["a", "a", "b"], ["a", "b", "b"])
+    assert set(calls) == {"a", "b"}
+    assert len(calls) in (3, 4), "PostgreSQL ends one of them, or both when they look at the same moment"
     assert parked(db) == []
 
 
