@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.documents import ROOT, Block, blocks, links, shell_blocks
 from tests.support.documents_check import problems
-from tests.support.processes import LOOPBACK, end, free_port, listens, tail
+from tests.support.installation import free_port_base
+from tests.support.processes import LOOPBACK, end, tail
 from tests.support.waiting import wait_for
 from xinhuo.contracts.base import load_all
 
@@ -98,7 +99,7 @@ def links_out_of(page: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def port_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The first port of a system with no data, everything in one place."""
-    base = four_free_ports()
+    base = free_port_base()
     folder = tmp_path_factory.mktemp("documentation")
     log = folder / "up.log"
     environment = {name: value for name, value in os.environ.items() if not name.endswith(("AMQP_URI", "DATABASE_URL"))}
@@ -113,15 +114,6 @@ def port_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield base
     finally:
         end(process, signal.SIGINT, 40)
-
-
-def four_free_ports() -> int:
-    """Return a port whose four successors are free."""
-    return wait_for(lambda: _base_if_free(free_port()), what="four free ports in a row")
-
-
-def _base_if_free(base: int) -> int | None:
-    return base if base < 65000 and not any(listens(base + number) for number in range(1, 15)) else None
 
 
 def is_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
@@ -169,7 +161,7 @@ def own_servers_block() -> Block:
 
 
 def test_the_commands_for_own_servers_bring_a_service_up(amqp_uri: str, empty_database: str, tmp_path: Path) -> None:
-    base = four_free_ports()
+    base = free_port_base()
     environment = {
         **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",

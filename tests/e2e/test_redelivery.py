@@ -75,7 +75,7 @@ class WayIn:
 
 @contextmanager
 def by_rabbitmq(installation: Installation) -> Iterator[WayIn]:
-    """Publish to the exchanges; the workers' metrics tell what arrived."""
+    """Publish to the exchanges; the services' metrics tell what arrived."""
     installation.serve()
 
     def publish(messages: list[Outgoing]) -> None:
@@ -95,7 +95,7 @@ def by_rabbitmq(installation: Installation) -> Iterator[WayIn]:
 
     def duplicates(handler: str) -> float:
         service = handler.partition(".")[0]
-        text = requests.get(installation.url(service, worker=True) + "/metrics", timeout=10).text
+        text = requests.get(installation.url(service) + "/metrics", timeout=10).text
         pattern = rf'^xinhuo_events_consumed_total\{{handler="{handler}",outcome="duplicate",.*\}} (\S+)$'
         return sum(float(value) for value in re.findall(pattern, text, re.MULTILINE))
 

@@ -93,21 +93,6 @@ def test_a_busy_port_is_named_and_nothing_else_happens(path_of_data: Path) -> No
     assert not path_of_data.exists()
 
 
-def test_on_a_broker_the_ports_of_the_workers_are_looked_at_too(path_of_data: Path) -> None:
-    base = free_port_base()
-    with socket.socket() as other:
-        other.bind((LOOPBACK, base + 12))
-        other.listen()
-        ended = xinhuo(
-            "up", "--data", path_of_data, "--port-base", str(base), "--once",
-            settings={"AMQP_URI": "amqp://nobody:nothing@127.0.0.1:1/none"},
-        )  # fmt: skip
-
-    assert ended.code == 4
-    assert str(base + 12) in ended.stdout
-    assert not path_of_data.exists()
-
-
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 

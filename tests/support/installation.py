@@ -183,9 +183,9 @@ class Installation:
 
     # --- What is in it ------------------------------------------------------------------------------------
 
-    def url(self, service: str, *, worker: bool = False) -> str:
-        """Return where a service answers, or where its worker tells its health."""
-        return f"http://{LOOPBACK}:{self.port_base + 1 + SERVICES.index(service) + (10 if worker else 0)}"
+    def url(self, service: str) -> str:
+        """Return where a service answers."""
+        return f"http://{LOOPBACK}:{self.port_base + 1 + SERVICES.index(service)}"
 
     def request(self, service: str, method: str, path: str, status: int, **options: Any) -> Any:
         """Send a request, check the status, and return the JSON, or the bytes where there is none."""

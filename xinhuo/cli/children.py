@@ -1,4 +1,8 @@
-"""The processes of ``xinhuo up`` on RabbitMQ: an api and a worker for each service, kept running."""
+"""The processes of ``xinhuo up`` on RabbitMQ: one for each service, kept running.
+
+Each is api and worker in one (``--role all``): four processes are up in half the time of eight, and a trial has no
+load that would need them apart. ``xinhuo serve`` runs them apart.
+"""
 
 import contextlib
 import os
@@ -14,7 +18,6 @@ from xinhuo.chassis import logs
 from xinhuo.chassis.config import SERVICES, Settings
 
 log = logs.get("children")
-ROLES = {"api": 0, "worker": 10}
 _READY_SECONDS = 60.0
 
 
@@ -27,7 +30,7 @@ class Children:
 
     def __init__(self, settings: Settings, environment: dict[str, str]) -> None:
         self._settings, self._environment = settings, environment
-        self._processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
         self._stopping, self._ended = threading.Event(), threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="children", daemon=True)
@@ -35,18 +38,17 @@ class Children:
     def start(self) -> None:
         """Start all processes and the thread that watches them."""
         for name in SERVICES:
-            for role in ROLES:
-                self._spawn(name, role)
+            self._spawn(name)
 
     def wait_ready(self) -> None:
         """Wait until every process says it is ready; raises ChildFailed."""
         deadline = time.monotonic() + _READY_SECONDS
-        for (name, role), process in self._processes.items():
-            while not self._is_ready(name, role):
+        for name, process in self._processes.items():
+            while not self._is_ready(name):
                 if process.poll() is not None:
-                    raise self._failed(name, role, f"已退出 / ended with {process.returncode}")
+                    raise self._failed(name, f"已退出 / ended with {process.returncode}")
                 if time.monotonic() > deadline:
-                    raise self._failed(name, role, f"{_READY_SECONDS:.0f} 秒内未就绪 / not ready in time")
+                    raise self._failed(name, f"{_READY_SECONDS:.0f} 秒内未就绪 / not ready in time")
                 self._stopping.wait(0.1)
         self._watcher.start()
 
@@ -67,30 +69,27 @@ class Children:
         if self._watcher.is_alive():
             self._watcher.join()
 
-    def _port(self, name: str, role: str) -> int:
-        return self._settings.port_of(name) + ROLES[role]
+    def _log_path(self, name: str) -> Path:
+        return self._settings.data.absolute() / "logs" / f"{name}.log"
 
-    def _log_path(self, name: str, role: str) -> Path:
-        return self._settings.data.absolute() / "logs" / f"{name}-{role}.log"
-
-    def _failed(self, name: str, role: str, what: str) -> ChildFailed:
-        path = self._log_path(name, role)
+    def _failed(self, name: str, what: str) -> ChildFailed:
+        path = self._log_path(name)
         last = "\n".join(path.read_text(encoding="utf-8").splitlines()[-5:])
-        return ChildFailed(f"{name} {role} {what}（{path}）:\n{last}")
+        return ChildFailed(f"{name} {what}（{path}）:\n{last}")
 
-    def _spawn(self, name: str, role: str) -> None:
-        path = self._log_path(name, role)
+    def _spawn(self, name: str) -> None:
+        path = self._log_path(name)
         path.parent.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "xinhuo.cli.process", name, "--role", role]
-        command += ["--port", str(self._port(name, role)), "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", "xinhuo.cli.process", name, "--role", "all"]
+        command += ["--port", str(self._settings.port_of(name)), "--parent", str(os.getpid())]
         with path.open("ab") as output:
-            self._processes[name, role] = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+            self._processes[name] = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
 
-    def _is_ready(self, name: str, role: str) -> bool:
-        address = f"http://{self._settings.host}:{self._port(name, role)}/readyz"
+    def _is_ready(self, name: str) -> bool:
+        address = f"http://{self._settings.host}:{self._settings.port_of(name)}/readyz"
         with (
             contextlib.suppress(urllib.error.URLError, OSError),
             urllib.request.urlopen(address, timeout=2) as answer,
@@ -106,7 +105,7 @@ class Children:
         self._ended.wait()
 
     def _start_ended_again(self) -> None:
-        for (name, role), process in list(self._processes.items()):
+        for name, process in list(self._processes.items()):
             if process.poll() is not None and not self._stopping.is_set():
-                log.error("child_ended", service=name, role=role, code=process.returncode)
-                self._spawn(name, role)
+                log.error("child_ended", service=name, code=process.returncode)
+                self._spawn(name)

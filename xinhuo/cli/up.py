@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 import signal
@@ -56,7 +55,7 @@ def run(
     stop = _stop_flag()
     try:
         with contextlib.ExitStack() as stack:
-            settings = _prepare(settings, stack, out)
+            settings, postgres = _prepare(settings, stack, out)
             databases = {name: build.database(name, settings, role="up") for name in SERVICES}
             for db in databases.values():
                 stack.callback(db.close)
@@ -68,7 +67,7 @@ def run(
                 # Being told to stop while serving is the normal end; before that it is an interruption.
                 with contextlib.suppress(KeyboardInterrupt):
                     _show_addresses(settings, out)
-                    _serve_until(stop, failure)
+                    _serve_until(stop, failure, postgres)
                 out.print("正在停止…… / stopping …")
     except CannotStart as error:
         out.print(str(error), style="red", markup=False, soft_wrap=True)
@@ -79,9 +78,16 @@ def run(
     return int(Exit.OK)
 
 
-def _serve_until(stop: threading.Event, failure: Callable[[], Exception | None]) -> None:
-    """Wait until told to stop; raises the error that ended a part of the services."""
+def _serve_until(
+    stop: threading.Event, failure: Callable[[], Exception | None], postgres: EmbeddedPostgres | None
+) -> None:
+    """Wait until told to stop; raises the error that ended a part of the services, or the embedded database.
+
+    Whoever watches over us then starts us again, and with us the database; else every request would get 503.
+    """
     while not stop.wait(1.0):
+        if postgres is not None:
+            postgres.check_running()
         if error := failure():
             raise error
 
@@ -99,8 +105,10 @@ def _stop_flag() -> threading.Event:
     return stop
 
 
-def _prepare(settings: Settings, stack: contextlib.ExitStack, out: Console) -> Settings:
-    """Check the ports, then bring up data folder, database, keys and schemas."""
+def _prepare(
+    settings: Settings, stack: contextlib.ExitStack, out: Console
+) -> tuple[Settings, EmbeddedPostgres | None]:
+    """Check the ports, then bring up data folder, database, keys and schemas; return the database if it is ours."""
     _check_ports(settings)
     folder = settings.data.absolute()
     try:
@@ -110,6 +118,7 @@ def _prepare(settings: Settings, stack: contextlib.ExitStack, out: Console) -> S
             Exit.USAGE, f"数据目录 {folder} 无法创建（{error.strerror}）/ the data folder cannot be made"
         ) from error
     logs.configure(settings.log_level, service="up", stream=_log_file(folder / "xinhuo.log"))
+    postgres = None
     if settings.database_url is None and not all(name in settings.service_database_urls for name in SERVICES):
         postgres = EmbeddedPostgres(folder, on_wait=lambda seconds: _say_waiting(out, seconds))
         settings = replace(settings, database_url=postgres.start())
@@ -119,7 +128,7 @@ def _prepare(settings: Settings, stack: contextlib.ExitStack, out: Console) -> S
         db = build.database(name, settings)
         migrations.upgrade(db, build.versions_of(name))
         db.close()
-    return settings
+    return settings, postgres
 
 
 def _say_waiting(out: Console, seconds: float) -> None:
@@ -134,12 +143,8 @@ def _log_file(path: Path) -> Any:
 
 
 def _check_ports(settings: Settings) -> None:
-    from .children import ROLES
-
-    # With a broker the workers are processes of their own and answer health checks at ports of their own.
-    offsets = ROLES.values() if settings.amqp_uri else (ROLES["api"],)
-    for name, offset in itertools.product(SERVICES, offsets):
-        port = settings.port_of(name) + offset
+    for name in SERVICES:
+        port = settings.port_of(name)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

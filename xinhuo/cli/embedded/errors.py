@@ -108,6 +108,17 @@ def not_started(folder: Path, last_lines: str) -> EmbeddedPostgresError:
     )
 
 
+def ended(folder: Path, code: int) -> EmbeddedPostgresError:
+    """Say that PostgreSQL, which had been serving, is gone."""
+    log = folder / "postgres.log"
+    return EmbeddedPostgresError(
+        "embedded.ended",
+        f"内置 PostgreSQL 意外退出(退出码 {code}),原因见日志 {log}。已保存的数据不受影响;请重新启动,它会自行恢复。",
+        f"The embedded PostgreSQL ended unexpectedly (exit code {code}); {log} says why. "
+        "What was saved is safe: start again, and it recovers by itself.",
+    )
+
+
 def password_refused(folder: Path) -> EmbeddedPostgresError:
     """Say that the kept password is not the one of the database."""
     kept = folder / "postgres-password"

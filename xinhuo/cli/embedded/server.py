@@ -120,6 +120,11 @@ class EmbeddedPostgres:
         """Whether our server process is alive."""
         return self._process is not None and self._process.poll() is None
 
+    def check_running(self) -> None:
+        """Raise EmbeddedPostgresError when the server has ended by itself since `start`."""
+        if self._process is not None and self._process.poll() is not None:
+            raise errors.ended(self.folder, self._process.returncode)
+
     def __enter__(self) -> Self:
         """Start the server."""
         self.start()
