@@ -489,3 +489,19 @@ def test_data_of_another_account_are_refused_to_an_ordinary_user(
         accounts.account_for(tmp_path)
     assert caught.value.code == "embedded.foreign_owner"
     assert "--data" in caught.value.message_zh
+
+
+def test_a_server_that_ended_by_itself_is_told_and_serves_again_at_the_next_start(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    run(postgres.start(), "CREATE TABLE kept (entry int)")
+    postgres.check_running()
+    first_line = (postgres.data / "postmaster.pid").read_text().splitlines()[0]
+    os.kill(int(first_line), signal.SIGKILL)
+    wait_for(lambda: not postgres.is_running(), 10, "the server to end")
+    with pytest.raises(EmbeddedPostgresError) as caught:
+        postgres.check_running()
+    postgres.stop()
+    assert caught.value.code == "embedded.ended"
+    assert "重新启动" in caught.value.message_zh
+    with EmbeddedPostgres(tmp_path) as again:
+        assert kept(again.start()) == []

@@ -27,7 +27,15 @@ class DatabaseUnavailable(Unavailable):
     code = "database.unavailable"
     title = "数据库暂时不可用"
 
-    def __init__(self) -> None:
+    def __init__(self, *, committing: bool = False) -> None:
+        """Say that nothing was changed, unless the answer to a commit is what did not come back."""
+        if committing:
+            super().__init__(
+                "数据库在保存时中断，尚不确定是否已保存，请稍后用相同内容重试，或先查询确认。",
+                "The database went away during the commit, so the change may or may not have been made; "
+                "try again shortly with the same content, or look first.",
+            )
+            return
         super().__init__(
             "数据库暂时连接不上，您的数据没有改动，请稍后重试。",
             "The database cannot be reached at the moment; nothing was changed, try again shortly.",
@@ -82,12 +90,15 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Run the block in one transaction: committed with its events at the end, or nothing at all.
 
-        Raises DatabaseUnavailable when the server cannot be reached or is going down.
+        Raises DatabaseUnavailable when the server cannot be reached or is going down; lost during the commit,
+        the transaction may have taken effect, and the error says so.
         """
         session = Session(self.engine, expire_on_commit=False)
+        committing = False
         try:
             try:
                 yield session
+                committing = True
                 session.commit()
             except BaseException:
                 session.rollback()
@@ -96,7 +107,7 @@ class Database:
                 session.close()
         except (DBAPIError, PoolTimeout) as error:
             if is_outage(error):
-                raise DatabaseUnavailable() from error
+                raise DatabaseUnavailable(committing=committing) from error
             raise
 
     def is_up(self) -> bool:

@@ -25,6 +25,9 @@ from .wire import BrokerUnavailable, Outgoing, Publisher
 BATCH = 1000
 HOLD_SECONDS = 5.0
 POLL_SECONDS = 1.0
+#: A relay asks the database every second. One that was not heard of for so long hangs, and the server ends its
+#: session, and with it its lock: the standby takes over. Was it only slow, some events go out twice.
+SILENT_SECONDS = 15.0
 log = logs.get("relay")
 
 _TAKE = sa.text(
@@ -89,6 +92,8 @@ class Relay:
                 ):
                     if stop.wait(1.0):
                         return
+                silent = round(SILENT_SECONDS * 1000)
+                connection.execute(sa.text(f"SET idle_session_timeout = {silent}"))
                 self.active = True
                 log.info("relay_active", lane=self.lane, service=self.db.service)
                 connection.execute(sa.text(f"LISTEN xinhuo_outbox_{self.db.service}"))

@@ -19,7 +19,7 @@ from xinhuo.chassis.db import Database
 from xinhuo.chassis.markers import Subscription, marked
 from xinhuo.chassis.relay import Relay
 from xinhuo.chassis.topology import Queue, Topology
-from xinhuo.chassis.wire import BrokerUnavailable, Outgoing
+from xinhuo.chassis.wire import BrokerUnavailable, Incoming, Outgoing
 from xinhuo.chassis.worker import Worker
 from xinhuo.cli import build
 from xinhuo.contracts import codec
@@ -234,6 +234,24 @@ def test_what_is_recorded_takes_effect_over_the_broker(
         wait_for(lambda: len(words(db)) == 500, 20, "every effect")
     assert Counter(words(db)) == Counter(names)
     assert broker.left(COUNT) == 0
+
+
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        "no list", 7, [], [7], {"queue": COUNT}, [{"queue": 5, "reason": 6}], [{"queue": "a\x00b", "reason": "\x00"}],
+        [{"queue": "q" * 300, "reason": "rejected"}], [{}],
+    ],
+)  # fmt: skip
+def test_a_dead_message_is_kept_whatever_its_header_claims_about_its_death(
+    desk: Desk, db: Database, deaths: object
+) -> None:
+    """An error here would end the process, which would read the same message again at its next start."""
+    dead = Incoming(b"junk", None, None, None, None, "a", {"x-death": deaths})
+    amqp.dead_letter_receiver(Worker(desk))([dead])
+    assert [(row.handler, bytes(row.body)) for row in fetch(db, "SELECT handler, body FROM dead_letters")] == [
+        (topology.dead_letter_name("volunteers"), b"junk")
+    ]
 
 
 def test_a_consumer_whose_queue_is_missing_says_so_and_begins_when_it_is_there(

@@ -14,7 +14,7 @@ from werkzeug.test import Client, TestResponse
 from tests.integration.chassis.services import Desk, execute, fetch, together, topics, words
 from tests.support.services import client_of
 from tests.support.waiting import wait_for
-from xinhuo.chassis.db import Database
+from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.contracts import codec
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -322,3 +322,22 @@ def test_a_database_that_is_away_is_a_503_that_says_to_try_again(desk: Desk) -> 
     assert answer.headers["Retry-After"] == "2"
     with pytest.raises(sa.exc.OperationalError):
         away.engine.connect()
+
+
+@pytest.mark.parametrize(
+    ("works_on", "said"), [(True, "nothing was changed"), (False, "may or may not have been made")]
+)
+def test_an_outage_says_that_nothing_was_changed_unless_it_came_during_the_commit(
+    db: Database, other_db: Database, works_on: bool, said: str
+) -> None:
+    def work() -> None:
+        with db.transaction() as session, other_db.transaction() as other:
+            pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+            assert other.scalar(sa.text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+            if works_on:
+                session.execute(sa.text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailable) as caught:
+        work()
+    assert said in caught.value.en
+    assert ("没有改动" in caught.value.zh) is works_on

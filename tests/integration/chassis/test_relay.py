@@ -301,6 +301,36 @@ def test_the_standby_takes_over_when_the_active_one_ends_with_its_connection(db:
     assert publishers[relays.index(standby)].words == ["a"]
 
 
+def test_the_standby_takes_over_from_a_relay_that_hangs(
+    db: Database, other_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "SILENT_SECONDS", 0.5)
+
+    class Hanging(Collecting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.goes_on = threading.Event()
+
+        def publish(self, messages: list[Outgoing]) -> frozenset[int]:
+            self.goes_on.wait(30)
+            return super().publish(messages)
+
+    hanging, publisher = Hanging(), Collecting()
+    first, standby = Relay(db, hanging), Relay(other_db, publisher)
+    with running(first):
+        wait_for(lambda: first.active, what="the first to be active")
+        with running(standby):
+            record(other_db, "a")
+            wait_for(lambda: unpublished(other_db) == 0, what="the standby to publish")
+            assert publisher.words == ["a"]
+            hanging.goes_on.set()
+            wait_for(lambda: active(first, standby) == [standby], what="the first to see that it lost its place")
+            record(other_db, "b")
+            wait_for(lambda: unpublished(other_db) == 0, what="the next to be out")
+    assert sorted(position or 0 for position in positions(other_db)) == [1, 2]
+
+
 def test_a_relay_whose_connection_is_killed_is_replaced_by_one_and_nothing_is_lost(
     db: Database, other_db: Database
 ) -> None:

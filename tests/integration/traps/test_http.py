@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from tests.integration.traps.broker import Broker
 from tests.integration.traps.running import Program, running
-from tests.integration.traps.services import Tally, database
+from tests.integration.traps.services import Tally, database, fetch
 from tests.support.processes import LOOPBACK, free_port, listens
 from tests.support.services import KEYS
 from tests.support.waiting import wait_for
@@ -130,6 +130,21 @@ def test_09_remedy_slow_events_leave_http_alone_even_in_one_process(broker: Brok
         both.wait_until_said("began")
         assert ask(port, "GET", "/healthz", timeout=1.5)[0] == 200
         assert ask(port, "POST", "/v1/events", b'{"category": "ok"}', timeout=1.5)[0] == 201
+
+
+def test_work_in_a_nameko_worker_belongs_to_the_trace_of_its_request(ours: int, tally: dict[str, str]) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"Content-Type": "application/json", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    for path, status in (("/v1/events", 201), ("/v1/boom", 500)):
+        connection = http.client.HTTPConnection(LOOPBACK, ours, timeout=10)
+        connection.request("POST", path, b'{"category": "ok"}', headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        assert (answer.status, answer.headers["Xinhuo-Trace-Id"]) == (status, trace)
+    assert json.loads(text)["trace_id"] == trace
+    (recorded,) = fetch(database(tally["DATABASE_URL"]), "SELECT payload FROM outbox")
+    assert trace.encode() in bytes(recorded.payload)
 
 
 def test_11_two_plain_services_in_one_process_share_a_port_and_half_the_requests_are_lost(amqp_uri: str) -> None:

@@ -26,6 +26,8 @@ from ..worker import Worker
 log = logs.get("amqp")
 LOST = (AMQPError, OperationalError, OSError)
 _HEARTBEAT = 20
+#: The longest name of a queue in AMQP.
+_LONGEST_NAME = 255
 
 
 def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
@@ -282,10 +284,14 @@ def dead_letter_receiver(worker: Worker) -> Callable[[Sequence[Incoming]], Seque
 
 
 def _first_death(headers: Any) -> tuple[str | None, str | None]:
+    """Return queue and reason as far as the header has them: anybody may have written it, and in any form."""
     deaths = headers.get("x-death") if isinstance(headers, dict) else None
-    if not deaths:
+    first = deaths[0] if isinstance(deaths, list) and deaths else None
+    if not isinstance(first, dict):
         return None, None
-    return deaths[0].get("queue"), deaths[0].get("reason")
+    queue, why = first.get("queue"), first.get("reason")
+    named = isinstance(queue, str) and queue.isprintable() and len(queue) <= _LONGEST_NAME
+    return queue if named else None, why if isinstance(why, str) and why.isprintable() else None
 
 
 def _why_dead(message: Incoming, why: str | None) -> tuple[str, str]:

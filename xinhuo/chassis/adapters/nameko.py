@@ -7,6 +7,7 @@ The process must be patched by eventlet before anything else is imported; the la
 
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from threading import Event as Flag
 from typing import Any
 
@@ -77,7 +78,9 @@ class WebServer(ProviderCollector, SharedExtension):
 
     def _invoke(self, name: str, work: Callable[[], Any]) -> Any:
         entrypoint = next(provider for provider in self._providers if provider.method_name == name)
-        return entrypoint.run(work)
+        copy = copy_context()
+        # The worker is a greenlet of its own, which else knows nothing of the request's trace.
+        return entrypoint.run(lambda: copy.run(work))
 
 
 class _InWorker:
