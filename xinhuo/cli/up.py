@@ -105,9 +105,7 @@ def _stop_flag() -> threading.Event:
     return stop
 
 
-def _prepare(
-    settings: Settings, stack: contextlib.ExitStack, out: Console
-) -> tuple[Settings, EmbeddedPostgres | None]:
+def _prepare(settings: Settings, stack: contextlib.ExitStack, out: Console) -> tuple[Settings, EmbeddedPostgres | None]:
     """Check the ports, then bring up data folder, database, keys and schemas; return the database if it is ours."""
     _check_ports(settings)
     folder = settings.data.absolute()
