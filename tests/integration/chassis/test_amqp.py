@@ -15,6 +15,7 @@ from tests.support.waiting import wait_for
 from xinhuo.chassis import outbox, relay, topology
 from xinhuo.chassis.adapters import amqp
 from xinhuo.chassis.adapters.amqp import BatchConsumer, ConfirmingPublisher
+from xinhuo.chassis.adapters.dead_letters import dead_letter_receiver
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.markers import Subscription, marked
 from xinhuo.chassis.relay import Relay
@@ -248,10 +249,32 @@ def test_a_dead_message_is_kept_whatever_its_header_claims_about_its_death(
 ) -> None:
     """An error here would end the process, which would read the same message again at its next start."""
     dead = Incoming(b"junk", None, None, None, None, "a", {"x-death": deaths})
-    amqp.dead_letter_receiver(Worker(desk))([dead])
+    dead_letter_receiver(Worker(desk))([dead])
     assert [(row.handler, bytes(row.body)) for row in fetch(db, "SELECT handler, body FROM dead_letters")] == [
         (topology.dead_letter_name("volunteers"), b"junk")
     ]
+
+
+def test_restarts_while_the_database_is_away_do_not_count_as_deliveries(
+    amqp_uri: str, broker: Broker, declared: Topology
+) -> None:
+    """Taken and given back at each start, the message would be over the limit, and dead, at the 21st."""
+    broker.publish_event("innocent")
+    asked, received = threading.Event(), []
+
+    def away() -> bool:
+        asked.set()
+        return False
+
+    for ready in (*[away] * 3, lambda: True):
+        asked.clear()
+        consumer = BatchConsumer(
+            amqp_uri, COUNT, lambda messages: [received.append(each) for each in messages],  # type: ignore[func-returns-value]
+            prefetch_max=1, window=0.005, ready=ready,
+        )  # fmt: skip
+        with running(consumer):
+            wait_for(lambda: asked.is_set() or received, what="the consumer to ask or to receive")
+    assert [message.returns for message in received] == [0]
 
 
 def test_a_consumer_whose_queue_is_missing_says_so_and_begins_when_it_is_there(

@@ -19,15 +19,12 @@ from xinhuo.contracts.codec import Undecodable
 
 from .. import logs
 from ..db import DatabaseUnavailable
-from ..topology import Topology, dead_letter_name
+from ..topology import Topology
 from ..wire import BrokerUnavailable, Incoming, Outgoing
-from ..worker import Worker
 
 log = logs.get("amqp")
 LOST = (AMQPError, OperationalError, OSError)
 _HEARTBEAT = 20
-#: The longest name of a queue in AMQP.
-_LONGEST_NAME = 255
 
 
 def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
@@ -166,8 +163,14 @@ class BatchConsumer:
         *,
         prefetch_max: int,
         window: float,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._uri, self.queue, self._receive = uri, queue, receive
+        """``ready`` tells whether what ``receive`` needs is there; until then nothing is taken from the queue.
+
+        Else each restart during an outage of the database would be one delivery more, and bring what is
+        innocent of it over the limit.
+        """
+        self._uri, self.queue, self._receive, self._ready = uri, queue, receive, ready
         self._prefetch_max, self._window = prefetch_max, window
         self._buffer: list[Incoming] = []
         self.consuming = False
@@ -176,6 +179,10 @@ class BatchConsumer:
         """Consume until told to stop, then finish what was delivered; reconnects when the broker goes away."""
         pause = 0.1
         while not stop.is_set():
+            if not self._ready():
+                log.warning("consumer_waits", queue=self.queue, why="database away")
+                stop.wait(1.0)
+                continue
             try:
                 self._consume(stop)
                 pause = 0.1
@@ -267,44 +274,6 @@ class BatchConsumer:
         for message, verdict in zip(messages, verdicts, strict=True):
             if verdict is None:
                 channel.basic_ack(message.tag)
-
-
-def dead_letter_receiver(worker: Worker) -> Callable[[Sequence[Incoming]], Sequence[None]]:
-    """Return what drains a service's dead-letter queue into its dead-letter table."""
-
-    def receive(messages: Sequence[Incoming]) -> Sequence[None]:
-        for message in messages:
-            queue, why = _first_death(message.headers)
-            code, text = _why_dead(message, why)
-            bury = worker.bury_undone if why == "delivery_limit" else worker.bury
-            bury(queue or dead_letter_name(worker.service.name), message, code, text)
-        return [None] * len(messages)
-
-    return receive
-
-
-def _first_death(headers: Any) -> tuple[str | None, str | None]:
-    """Return queue and reason as far as the header has them: anybody may have written it, and in any form."""
-    deaths = headers.get("x-death") if isinstance(headers, dict) else None
-    first = deaths[0] if isinstance(deaths, list) and deaths else None
-    if not isinstance(first, dict):
-        return None, None
-    queue, why = first.get("queue"), first.get("reason")
-    named = isinstance(queue, str) and queue.isprintable() and len(queue) <= _LONGEST_NAME
-    return queue if named else None, why if isinstance(why, str) and why.isprintable() else None
-
-
-def _why_dead(message: Incoming, why: str | None) -> tuple[str, str]:
-    from ..wire import open_message
-
-    if why == "delivery_limit":
-        return "event.delivery_limit", "came back more often than the delivery limit allows"
-    try:
-        # The routing key is the dead one's original; the check is the same that rejected it.
-        open_message(message)
-    except Undecodable as error:
-        return error.code, error.why
-    return "event.rejected", f"dead-lettered by the broker ({why or 'unknown reason'})"
 
 
 def missing(uri: str, topology: Topology) -> list[str]:

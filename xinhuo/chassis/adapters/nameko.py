@@ -28,7 +28,8 @@ from ..web.app import HttpApp
 from ..wire import Incoming
 from ..worker import Worker
 from . import wsgi
-from .amqp import BatchConsumer, ConfirmingPublisher, dead_letter_receiver
+from .amqp import BatchConsumer, ConfirmingPublisher
+from .dead_letters import dead_letter_receiver
 from .watchdog import StallWatchdog
 
 log = logs.get("nameko")
@@ -120,10 +121,10 @@ class RouteEntrypoint(_InWorker, Entrypoint):
 class SubscriptionEntrypoint(_InWorker, Entrypoint):
     """One queue: messages come in batches, the method runs in a worker, then they are settled."""
 
-    def __init__(self, uri: str, queue: str, prefetch_max: int, window: float) -> None:
+    def __init__(self, uri: str, queue: str, prefetch_max: int, window: float, ready: Callable[[], bool]) -> None:
         super().__init__()
         self._stop = Flag()
-        self.consumer = BatchConsumer(uri, queue, self._receive, prefetch_max=prefetch_max, window=window)
+        self.consumer = BatchConsumer(uri, queue, self._receive, prefetch_max=prefetch_max, window=window, ready=ready)
 
     def start(self) -> None:
         """Consume in a thread of its own."""
@@ -198,7 +199,7 @@ class NamekoProcess:
             self._add(
                 name,
                 lambda _self, messages, name=name: worker.receive(name, messages),
-                SubscriptionEntrypoint, uri, queue, settings.prefetch_max, window,
+                SubscriptionEntrypoint, uri, queue, settings.prefetch_max, window, service.runtime.db.is_up,
             )  # fmt: skip
         for lane in ("inside", "public"):
             publisher = ConfirmingPublisher(
@@ -206,7 +207,12 @@ class NamekoProcess:
             )
             self.relays.append(Relay(service.runtime.db, publisher, lane=lane, mandatory=self.mandatory))
         dead = BatchConsumer(
-            uri, dead_letter_name(service.name), dead_letter_receiver(worker), prefetch_max=50, window=window
+            uri,
+            dead_letter_name(service.name),
+            dead_letter_receiver(worker),
+            prefetch_max=50,
+            window=window,
+            ready=service.runtime.db.is_up,
         )
         works: list[tuple[str, Callable[[Flag], None]]] = [(f"relay {relay.lane}", relay.run) for relay in self.relays]
         works += [("dead letters", dead.run), ("housekeeping", worker.housekeep)]

@@ -10,7 +10,8 @@ from kombu import Connection, Queue
 from tests.integration.traps.services import Tally, database
 from tests.support.services import KEYS
 from xinhuo.chassis import config, logs
-from xinhuo.chassis.adapters.amqp import BatchConsumer, dead_letter_receiver
+from xinhuo.chassis.adapters.amqp import BatchConsumer
+from xinhuo.chassis.adapters.dead_letters import dead_letter_receiver
 from xinhuo.chassis.service import Runtime
 from xinhuo.chassis.worker import Worker
 from xinhuo.contracts import codec
