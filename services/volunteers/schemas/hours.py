@@ -24,6 +24,7 @@ from xinhuo.chassis.web.schema import (
     problems,
 )
 
+from ..domain import MINUTES_PER_DAY
 from ..models import REVERSAL_REASONS, Served
 
 
@@ -36,9 +37,34 @@ class LogHours(Schema):
     ended_at = Instant(required=True)
     minutes = Integer()
 
+    def load(self, data: Any, **options: Any) -> Any:
+        """Load an item, in the usual case thirty times as fast as marshmallow would.
+
+        What ``_quickly`` takes, marshmallow takes with the same meaning; everything else is left to marshmallow,
+        which has the messages.
+        """
+        if not options and (served := _quickly(data)) is not None:
+            return served
+        return super().load(data, **options)
+
     @ma.post_load
     def _served(self, data: dict[str, Any], **_: Any) -> Served:
         return Served(**data)
+
+
+def _quickly(item: Any) -> Served | None:
+    try:
+        served = msgspec.convert(item, Served)
+    except msgspec.ValidationError:
+        return None
+    if "minutes" in item and (served.minutes is None or not 0 < served.minutes <= MINUTES_PER_DAY):
+        return None
+    for name in ("started_at", "ended_at"):
+        text = item[name]
+        # Spaces, small letters and fractions of seconds are read differently; the ends of the calendar burst.
+        if text[10] != "T" or text[-1] == "z" or "." in text or not 1 < getattr(served, name).year < 9999:
+            return None
+    return served
 
 
 _LOG_HOURS = LogHours()
@@ -58,27 +84,11 @@ class EachForItself(ListOf):
 
 
 def _load(item: Any) -> Served | InvalidInput:
-    """Load one item, in the usual case thirty times as fast as marshmallow would.
-
-    What msgspec takes here, marshmallow takes with the same meaning; everything else is left to marshmallow,
-    which has the messages.
-    """
     try:
-        served = msgspec.convert(item, Served)
-        if served.minutes is None and "minutes" in item:
-            raise msgspec.ValidationError
-        for name in ("started_at", "ended_at"):
-            text = item[name]
-            # Spaces, small letters and fractions of seconds are read differently; the ends of the calendar burst.
-            if text[10] != "T" or text[-1] == "z" or "." in text or not 1 < getattr(served, name).year < 9999:
-                raise msgspec.ValidationError
-        return served
-    except msgspec.ValidationError:
-        try:
-            loaded: Served = _LOG_HOURS.load(item)
-            return loaded
-        except ma.ValidationError as error:
-            return InvalidInput(problems(error, _LOG_HOURS))
+        loaded: Served = _LOG_HOURS.load(item)
+        return loaded
+    except ma.ValidationError as error:
+        return InvalidInput(problems(error, _LOG_HOURS))
 
 
 class LogHoursBatch(Schema):
