@@ -62,7 +62,12 @@ def run(
             failure = stack.enter_context(_services(settings))
             out.print(f"[bold]薪火已就绪 / ready[/bold] {time.monotonic() - started:.1f} s")
             if with_sample:
-                _show_sample(settings, databases, started, out, as_json=as_json)
+                try:
+                    _show_sample(settings, databases, started, out, as_json=as_json)
+                except Exception:
+                    if postgres is not None:
+                        postgres.check_running()  # when it is what ended, that is the thing to say
+                    raise
             if not once:
                 # Being told to stop while serving is the normal end; before that it is an interruption.
                 with contextlib.suppress(KeyboardInterrupt):
