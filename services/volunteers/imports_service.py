@@ -45,7 +45,8 @@ class ImportEntrypoints:
     @http("GET", "/v1/imports/template.xlsx")
     def import_template(self, session: Session) -> Answer:
         """Return the template to fill in."""
-        return _download(workbooks.template(), "志愿服务时数导入模板.xlsx")
+        window = commands.undo_window(database_now(session))
+        return _download(workbooks.template(window.hours), "志愿服务时数导入模板.xlsx")
 
     @http(
         "POST",

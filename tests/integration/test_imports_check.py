@@ -79,7 +79,7 @@ def test_the_answer_says_where_the_import_is(office):
         ({"id_number": ""}, "B2", "cell.person_required"),
         ({"name": name_of(3)}, "A2", "import.name_mismatch"),
         ({"activity": "HD-1"}, "D2", "activity.unknown"),
-        ({"served_on": date(2019, 12, 30)}, "F2", "hours.outside_activity"),
+        ({"served_on": date(2019, 12, 30)}, "E2", "hours.outside_activity"),
         ({"served_on": date(2020, 12, 30), "minutes": 121}, "H2", "hours.invalid"),
         ({"ends": time(8)}, "G2", "cell.crosses_midnight"),
         ({"served_on": "2020-02-30"}, "E2", "cell.not_date"),
@@ -105,6 +105,12 @@ def test_hours_in_the_ledger_stand_in_the_way_or_count_as_there_already(office):
     assert (shown["existing"], shown["invalid"]) == (1, 1)
     assert shown["errors"][0]["code"] == "hours.overlap"
     assert str(fetch(office.service, "SELECT id FROM ledger_entries")[0]["id"]) in shown["errors"][0]["detail"]
+    assert f"{office.row(0).served_on} 09:00–11:00" in shown["errors"][0]["detail"]
+
+
+def test_a_name_may_be_spaced_out_to_make_the_columns_even(office):
+    spaced = "\u3000".join(office.row(0).name)
+    assert office.check([replace(office.row(0), name=spaced)])["valid"] == 1
 
 
 def test_only_verified_volunteers_can_be_entered(office):

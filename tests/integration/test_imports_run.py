@@ -282,7 +282,10 @@ def test_after_the_window_an_import_cannot_be_undone(office):
 
 def test_what_is_not_entered_cannot_be_undone(office):
     import_id = office.check([office.row(0)])["id"]
-    assert office.undo(import_id).get_json()["code"] == "import.wrong_state"
+    answer = office.undo(import_id).get_json()
+    assert answer["code"] == "import.wrong_state"
+    assert "尚未确认" in answer["detail"]
+    assert "无需撤销" in answer["detail"]
 
 
 # --- The user's own file

@@ -120,6 +120,18 @@ def test_service_outside_the_activity_is_refused(start, end, pointer):
     error = caught.value
     assert (error.code, error.status, error.pointer) == ("hours.outside_activity", 422, pointer)
     assert "2026-03-05 09:00" in error.zh
+    assert "新建时间相符的活动" in error.zh
+
+
+@pytest.mark.parametrize(
+    ("day", "held"),
+    [(date(2026, 3, 4), False), (date(2026, 3, 5), True), (date(2026, 3, 6), False), (date(2025, 3, 5), False)],
+)
+def test_a_day_of_which_no_time_lies_within_the_activity_is_told_from_others(day, held):
+    midnight = OPENS.replace(hour=0) + timedelta(days=1)
+    with pytest.raises(domain.OutsideActivity) as caught:
+        check(start=OPENS - timedelta(hours=3), end=OPENS, activity=(OPENS, midnight))
+    assert caught.value.may_hold(day) is held
 
 
 # --- The day
@@ -253,6 +265,22 @@ def test_what_is_not_done_cannot_be_undone(state, confirmed_at):
     with pytest.raises(domain.ImportNotOpen) as caught:
         domain.check_undo(state, confirmed_at, now=NOW, window=WINDOW)
     assert caught.value.extra == {"state": state.value}
+
+
+@pytest.mark.parametrize("state", [ImportState.CHECKED, ImportState.FAILED])
+def test_undoing_what_entered_nothing_is_told_that_there_is_nothing_to_undo(state):
+    with pytest.raises(domain.ImportNotOpen) as caught:
+        domain.check_undo(state, None, now=NOW, window=WINDOW)
+    assert "没有任何时数入账，无需撤销" in caught.value.zh
+    assert "nothing to undo" in caught.value.en
+
+
+def test_an_overlap_names_day_and_times_of_the_other_entry():
+    error = domain.OverlappingService("0198-1", (START, START + timedelta(hours=2)))
+    assert "2026-03-05 09:00–11:00" in error.zh
+    assert "2026-03-05 09:00–11:00" in error.en
+    overnight = domain.OverlappingService("0198-1", (START, START + timedelta(hours=20)))
+    assert "2026-03-05 09:00–2026-03-06 05:00" in overnight.zh
 
 
 def test_a_window_of_no_hours_is_refused():

@@ -8,13 +8,15 @@ from datetime import date, time, timedelta
 
 import openpyxl
 import pytest
+from openpyxl.comments import Comment
+from openpyxl.styles import PatternFill
 
 from services.volunteers import domain, workbooks
 from services.volunteers.domain import workbooks as errors
 from services.volunteers.workbooks import HoursRow, Outcome, Outcomes, jail, marker, package, reader
 from services.volunteers.workbooks.columns import COLUMNS
 from services.volunteers.workbooks.results import Finding
-from tests.support.xlsx import GOOD, HEADERS, TODAY, hours, repacked, row_with
+from tests.support.xlsx import GOOD, HEADERS, TODAY, hours, repacked, row_with, saved
 from xinhuo.chassis.errors import RuleError
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
@@ -164,12 +166,13 @@ def test_when_too_many_files_are_being_read_the_next_is_told_to_wait(monkeypatch
 
 
 def test_the_template_has_all_columns_and_an_example_that_cannot_be_imported():
-    data = workbooks.template()
+    data = workbooks.template(72)
     book = openpyxl.load_workbook(io.BytesIO(data))
     assert book.sheetnames == ["服务时数", "填写说明"]
     sheet = book["服务时数"]
     assert [cell.value.rstrip("*") for cell in sheet[1]] == [column.header for column in COLUMNS]
     assert sheet.column_dimensions["B"].number_format == "@"
+    assert any("确认后 72 小时内可以整批撤销" in str(row[0]) for row in book["填写说明"].values)
     with pytest.raises(errors.NoRows):
         reader.read(data, TODAY)
     with pytest.raises(RuleError):
@@ -177,7 +180,7 @@ def test_the_template_has_all_columns_and_an_example_that_cannot_be_imported():
 
 
 def test_a_filled_in_template_is_read_and_its_example_skipped():
-    book = openpyxl.load_workbook(io.BytesIO(workbooks.template()))
+    book = openpyxl.load_workbook(io.BytesIO(workbooks.template(72)))
     book["服务时数"].append(row_with())
     out = io.BytesIO()
     book.save(out)
@@ -237,6 +240,39 @@ def test_the_file_given_back_can_be_imported_again_and_keeps_its_result_column()
     assert len(reader.read(again, TODAY).rows) == 2
     sheet = given_back(again, Outcomes("时数", 1, [Outcome(2, "undone", [])]))
     assert (sheet.max_column, sheet["J2"].value) == (10, "已撤销")
+
+
+@pytest.mark.parametrize("header", ["导入结果", " 导入 结果 "])
+@pytest.mark.parametrize("most_styled", [marker.MOST_STYLED_ROWS, 0])
+def test_a_corrected_file_keeps_no_mark_and_no_result_of_the_check_before(most_styled, header, monkeypatch):
+    monkeypatch.setattr(marker, "MOST_STYLED_ROWS", most_styled)
+    book = openpyxl.load_workbook(io.BytesIO(marker.mark(hours(*ROWS), OUTCOMES)))
+    sheet = book["时数"]
+    sheet["E3"], sheet["J1"] = date(2020, 3, 5), header
+    for cell in sheet[4][:9]:
+        cell.value = None
+    wrong = Finding(2, "G2", "cell.not_time", "时间无法识别。", "No time.")
+    outcomes = Outcomes("时数", 1, [Outcome(2, "refused", [wrong]), Outcome(3, "valid", [])])
+    monkeypatch.undo()
+    again = openpyxl.load_workbook(io.BytesIO(marker.mark(saved(book), outcomes)))["时数"]
+    marked = [cell.coordinate for row in again.iter_rows() for cell in row if cell.fill.fgColor.rgb == "FFFFC7CE"]
+    comments = {cell.coordinate: cell.comment.text for row in again.iter_rows() for cell in row if cell.comment}
+    assert (marked, comments.get("G2"), comments.get("E3")) == (["G2"], "时间无法识别。", None)
+    assert [again.cell(row, 10).value for row in (1, 2, 3, 4)] == [
+        "导入结果", "未导入：时间无法识别。", "检查通过，尚未导入", None,
+    ]  # fmt: skip
+    assert [cell.value for cell in again[1]].count("导入结果") == 1
+
+
+def test_the_users_own_fills_and_comments_stay():
+    def own(sheet):
+        sheet["A2"].comment = Comment("本人已核对", "办公室")
+        sheet["A2"].fill = PatternFill("solid", fgColor="FFFFFF00")
+        sheet["B2"].fill = PatternFill("solid", fgColor="FFFFC7CE")
+
+    sheet = given_back(hours(GOOD, change=own), Outcomes("时数", 1, [Outcome(2, "valid", [])]))
+    assert (sheet["A2"].comment.text, sheet["A2"].fill.fgColor.rgb) == ("本人已核对", "FFFFFF00")
+    assert sheet["B2"].fill.fgColor.rgb == "FFFFC7CE"
 
 
 def test_the_result_column_does_not_cover_what_stands_beside_the_table():

@@ -285,7 +285,7 @@ def _admit(
     if other is not None:
         if other.is_same(item.activity_id, served):
             return other.entry_id
-        raise domain.OverlappingService(str(other.entry_id))
+        raise domain.OverlappingService(str(other.entry_id), (other.started_at, other.ended_at))
     needs_attention = domain.check_day_limit(
         diary.minutes_of(served.served_on),
         served.minutes,

@@ -224,6 +224,9 @@ def _in_this_file(error: RuleError, rows_by_entry: dict[UUID, int]) -> RuleError
 def _refuse(examined: Examined, row: Row, error: RuleError) -> None:
     pointer = error.pointer or "/volunteer_id"
     columns = _CELLS.get(pointer, (pointer.removeprefix("/"),))
+    if isinstance(error, domain.OutsideActivity) and not error.may_hold(row.started_at.date()):
+        # The whole day is wrong, as when the year is mistyped: no other time of that day would do.
+        columns = ("served_on",)
     cell = examined.reading.cell(row.number, *columns)
     examined.findings.append(Finding(row.number, cell, error.code, error.zh, error.en))
 

@@ -50,6 +50,13 @@ class OutsideActivity(RuleError):
     title = "服务时间不在活动时间内"
     clause = CLAUSE_TIME
 
+    def may_hold(self, day: date) -> bool:
+        """Say whether any time of an office day lies within the activity, whose end is not part of it."""
+        opens_at, closes_at = (
+            datetime.fromisoformat(str(self.extra[key])) for key in ("activity_starts_at", "activity_ends_at")
+        )
+        return local_date(opens_at) <= day <= local_date(closes_at - timedelta(microseconds=1))
+
 
 class OverlappingService(Conflict):
     """The person served elsewhere at the same time."""
@@ -58,11 +65,13 @@ class OverlappingService(Conflict):
     title = "服务时间重叠"
     clause = CLAUSE_TIME
 
-    def __init__(self, other: str) -> None:
-        """Name the id of the entry that covers the same time."""
+    def __init__(self, other: str, span: tuple[datetime, datetime] | None = None) -> None:
+        """Name the id of the entry that covers the same time, and its start and end where they are known."""
+        when = f"{spoken_span(*span)}，" if span else ""
+        when_en = f" ({spoken_span(*span)})" if span else ""
         super().__init__(
-            f"与该志愿者已有的记录 {other} 时间重叠，请核对起止时间，或先冲正那条记录。",
-            f"The time overlaps entry {other} of the volunteer; check start and end or reverse that entry.",
+            f"与该志愿者已有的记录（{when}编号 {other}）时间重叠，请核对起止时间，或先冲正那条记录。",
+            f"The time overlaps entry {other}{when_en} of the volunteer; check start and end or reverse that entry.",
             pointer="/started_at",
             extra={"other": other},
         )
@@ -131,6 +140,12 @@ def local_date(at: datetime) -> date:
 def spoken(at: datetime) -> str:
     """Return an instant in office time, to the minute: ``2020-03-05 09:30``."""
     return f"{as_instant(at).astimezone(OFFICE_ZONE):%Y-%m-%d %H:%M}"
+
+
+def spoken_span(starts: datetime, ends: datetime) -> str:
+    """Return start and end in office time, the day once if it is the same: ``2020-03-05 09:00–11:00``."""
+    end = spoken(ends)
+    return f"{spoken(starts)}–{end.rpartition(' ')[2] if local_date(starts) == local_date(ends) else end}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +236,9 @@ def _check_within(started_at: datetime, ended_at: datetime, opens_at: datetime, 
         return
     opens, closes = spoken(opens_at), spoken(closes_at)
     raise OutsideActivity(
-        f"服务时间应在活动时间内（{opens} 至 {closes}），请更正，或先修改活动时间。",
+        f"服务时间应在活动时间内（{opens} 至 {closes}），请更正时间，或新建时间相符的活动。",
         f"The service must lie within the activity ({opens} to {closes}); correct it, "
-        "or change the time of the activity first.",
+        "or register an activity of that time.",
         pointer="/started_at" if started_at < opens_at else "/ended_at",
         extra={"activity_starts_at": opens_at.isoformat(), "activity_ends_at": closes_at.isoformat()},
     )

@@ -158,6 +158,15 @@ def _refuse_state(state: ImportState) -> ImportNotOpen:
     )
 
 
+def _refuse_nothing_to_undo(state: ImportState) -> ImportNotOpen:
+    zh, en = _WRONG_STATE[state]
+    return ImportNotOpen(
+        f"该导入{zh}，没有任何时数入账，无需撤销。如要导入，请先确认。",
+        f"The import {en}: nothing was entered, so there is nothing to undo. Confirm it if it is to be entered.",
+        extra={"state": state.value},
+    )
+
+
 def check_confirm(state: ImportState, confirm: Confirm, *, valid: int, refused: int) -> None:
     """Check that an import can be entered: ``all`` bears no refused row, and some row must be valid."""
     if state not in {ImportState.CHECKED, ImportState.FAILED}:
@@ -170,6 +179,8 @@ def check_confirm(state: ImportState, confirm: Confirm, *, valid: int, refused: 
 
 def check_undo(state: ImportState, confirmed_at: datetime | None, *, now: datetime, window: UndoWindow) -> None:
     """Check that an import can still be undone; the last instant of the window is within (以内) it."""
+    if state in {ImportState.CHECKED, ImportState.FAILED}:
+        raise _refuse_nothing_to_undo(state)
     if state is not ImportState.DONE or confirmed_at is None:
         raise _refuse_state(state)
     # 《民法典》第一千二百五十九条: “以内”包括本数。

@@ -21,6 +21,11 @@ _MIDDLE_DOTS = dict.fromkeys(map(ord, "•‧・･∙⋅"), "·")
 # NFC replaces these rare characters by other ones, and a name must keep the character of the identity card.
 _NOT_COMPATIBILITY = re.compile("[^\uf900-\ufaff\U0002f800-\U0002fa1f]+")
 
+_HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+_SPACES = " \u00a0\u2000-\u200a\u202f\u205f"
+_HAN_NAME = re.compile(f"[{_HAN}·{_SPACES}]+")
+_SPACE_IN_HAN = re.compile(f"(?<=[{_HAN}])[{_SPACES}]+(?=[{_HAN}])")
+
 # Letters and marks by category, yet nothing can be seen of them.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
@@ -89,12 +94,22 @@ _NAME_REASONS = {
 _INNER = frozenset("·-'’. ")
 
 
+def _close_up(name: str) -> str:
+    """Return a Chinese name without the spaces that lists put between its characters to make columns even.
+
+    No identity card has them; a name with other letters keeps its own.
+    """
+    return _SPACE_IN_HAN.sub("", name) if _HAN_NAME.fullmatch(name) else name
+
+
 def check_name(text: str, *, pointer: str = "/name") -> str:
     """Return a name as it is stored; rare characters, the middle dot and Latin names are taken.
 
+    Registered and compared in this form: spaces between Chinese characters go.
+
     Raises ``InvalidName`` with one of the reasons too_short, too_long, hidden, emoji, digit, punctuation.
     """
-    name = normalise(text).translate(_MIDDLE_DOTS)
+    name = _close_up(normalise(text).translate(_MIDDLE_DOTS))
     if reason := _fault_of_name(name):
         zh, en = _NAME_REASONS[reason]
         raise InvalidName(zh, en, pointer=pointer, extra={"reason": reason})

@@ -15,7 +15,7 @@ import msgspec
 
 from . import jail
 from .cells import Value
-from .columns import RESULT_HEADER, cell_name, letters
+from .columns import RESULT_HEADER, cell_name, letters, normalise_header
 from .package import open_package
 from .results import Finding, Outcome, Outcomes
 from .sheets import Book
@@ -74,6 +74,7 @@ def _mark_in_place(data: bytes, outcomes: Outcomes) -> bytes:
     sheet = book[outcomes.sheet]
     fills = {color: PatternFill("solid", fgColor=color) for color in {_RED, *_FILLS.values()}}
     place = _result_column(sheet, outcomes)
+    _clear_marks(sheet, outcomes.header_row, place)
     head = sheet.cell(outcomes.header_row, place, RESULT_HEADER)
     head.font = Font(bold=True)
     sheet.column_dimensions[letters(place - 1)].width = 46
@@ -104,6 +105,32 @@ def _keep_texts(sheet: Any) -> None:
                 cell.quotePrefix = True
 
 
+def _clear_marks(sheet: Any, header_row: int, place: int) -> None:
+    """Take back what an earlier check marked: a corrected file must not show cells as wrong that are right now.
+
+    Our red is also a stock color of spreadsheets, so without our comment it counts only in a file that came back
+    from us, which its column 导入结果 (at ``place``) tells.
+    """
+    from openpyxl.styles import PatternFill
+
+    returned = _is_result_header(sheet.cell(header_row, place).value)
+    for row in sheet.iter_rows(min_row=header_row + 1):
+        for cell in row:
+            commented = cell.comment is not None and cell.comment.author == _AUTHOR
+            if commented:
+                cell.comment = None
+            ours = {_RED, *_FILLS.values()} if cell.column == place else {_RED}
+            if (commented or returned) and cell.has_style and cell.fill.fgColor.rgb in ours:
+                cell.fill = PatternFill()
+            if returned and cell.column == place and str(cell.value or "").startswith(tuple(_TEXTS.values())):
+                # A row that was emptied since has no outcome any more, and none is written over the old one.
+                cell.value = None
+
+
+def _is_result_header(value: object) -> bool:
+    return isinstance(value, str) and normalise_header(value) == RESULT_HEADER
+
+
 def _head_of(sheet: Any, name: str) -> Any:
     """Return the cell to mark: the first one of a merged range stands for all of it."""
     for merged in sheet.merged_cells.ranges:
@@ -116,7 +143,7 @@ def _result_column(sheet: Any, outcomes: Outcomes) -> int:
     """Return the place (1-based) of the column 导入结果: the one that is there, or the first free one."""
     last = 1
     for cell in sheet[outcomes.header_row]:
-        if cell.value == RESULT_HEADER:
+        if _is_result_header(cell.value):
             return int(cell.column)
         if cell.value not in (None, ""):
             last = int(cell.column)
@@ -144,8 +171,8 @@ def _write_anew(book: Book, outcomes: Outcomes) -> bytes:
     writer.sheet.set_column(0, place - 1, 16)
     writer.sheet.set_column(place, place, 60)
     for number, values in sheet.rows():
-        if number + 1 == outcomes.header_row and RESULT_HEADER in values:
-            place = values.index(RESULT_HEADER)
+        if number + 1 == outcomes.header_row:
+            place = next((column for column, value in enumerate(values) if _is_result_header(value)), place)
         outcome = by_row.get(number + 1)
         marks = _comments(outcome.findings) if outcome else {}
         for column, value in enumerate(values):

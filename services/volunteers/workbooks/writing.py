@@ -20,7 +20,7 @@ _GUIDE_TEXT = (
     "2. 表头请勿改名或删除；各列的先后可以调整。标 * 的列必填，“身份证号”和“志愿者编号”至少填一项。",
     "3. 身份证号按文本填写。如显示为 1.10101E+17，说明末尾数字已经丢失，须设为文本后重新填写。",
     "4. 不要合并单元格；跨过零点的服务请按日期拆成两行，第一行到 24:00，第二行从 0:00 起。",
-    "5. 一个文件最多 10 万行。上传后系统先检查，不会直接入库；确认后才导入，并可在期限内整批撤销。",
+    "5. 一个文件最多 10 万行。上传后系统先检查，不会直接入库；确认后才导入，确认后 {undo_hours} 小时内可以整批撤销。",
     "6. 检查后可以下载您自己的文件：有误的单元格会标出原因，并增加“导入结果”一列。",
 )
 
@@ -40,10 +40,13 @@ class HoursRow:
     note: str = ""
 
 
-def template() -> bytes:
-    """Return the template: headers, one example row, and a sheet that explains each column."""
+def template(undo_hours: int) -> bytes:
+    """Return the template: headers, one example row, and a sheet that explains each column.
+
+    ``undo_hours`` is for how long a confirmed import can be undone, which the explanations tell.
+    """
     example = {column.key: column.example for column in COLUMNS}
-    return _workbook([[example[column.key] for column in COLUMNS]], guide=True)
+    return _workbook([[example[column.key] for column in COLUMNS]], undo_hours=undo_hours)
 
 
 def write_rows(path: Path, rows: Iterable[HoursRow]) -> None:
@@ -53,10 +56,11 @@ def write_rows(path: Path, rows: Iterable[HoursRow]) -> None:
 
 def workbook_of(rows: Iterable[HoursRow]) -> bytes:
     """Return a workbook of hours in the template's form; memory stays flat however many rows there are."""
-    return _workbook(([getattr(row, column.key) for column in COLUMNS] for row in rows), guide=False)
+    return _workbook([getattr(row, column.key) for column in COLUMNS] for row in rows)
 
 
-def _workbook(rows: Iterable[list[Any]], *, guide: bool) -> bytes:
+def _workbook(rows: Iterable[list[Any]], *, undo_hours: int | None = None) -> bytes:
+    """Return the workbook; with ``undo_hours`` it is the template, whose one row is faint and explained."""
     import xlsxwriter  # loaded when a workbook is written: it takes a while
 
     out = io.BytesIO()
@@ -86,9 +90,9 @@ def _workbook(rows: Iterable[list[Any]], *, guide: bool) -> bytes:
     faint = book.add_format({"font_color": "#808080", "italic": True, "num_format": "@"})
     for number, row in enumerate(rows, 1):
         for place, (column, value) in enumerate(zip(COLUMNS, row, strict=True)):
-            _write(sheet, number, place, value, faint if guide else formats[column.key])
-    if guide:
-        _write_guide(book)
+            _write(sheet, number, place, value, faint if undo_hours else formats[column.key])
+    if undo_hours:
+        _write_guide(book, undo_hours)
     book.close()
     return out.getvalue()
 
@@ -104,7 +108,7 @@ def _write(sheet: Any, row: int, place: int, value: Any, form: Any) -> None:
         sheet.write_number(row, place, value, form)
 
 
-def _write_guide(book: Any) -> None:
+def _write_guide(book: Any, undo_hours: int) -> None:
     sheet = book.add_worksheet(_GUIDE)
     bold = book.add_format({"bold": True, "bg_color": "#F3E3D3", "border": 1})
     wrap = book.add_format({"text_wrap": True, "valign": "top", "border": 1})
@@ -114,7 +118,7 @@ def _write_guide(book: Any) -> None:
     sheet.set_column(2, 2, 78)
     row = 0
     for line in _GUIDE_TEXT:
-        sheet.merge_range(row, 0, row, 2, line, plain)
+        sheet.merge_range(row, 0, row, 2, line.format(undo_hours=undo_hours), plain)
         sheet.set_row(row, 20)
         row += 1
     row += 1
