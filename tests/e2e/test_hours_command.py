@@ -116,10 +116,10 @@ def test_a_row_that_is_wrong_holds_back_all_or_is_left_out_and_marked(clerk: Cle
     shown = clerk.hours("import", clerk.file, "--mode", "valid_rows", "--yes")
 
     assert shown.code == 1, shown.stderr
-    for text in ("行数 3", "可导入 2", "有问题 1", "活动不存在", "已入账 2 条", "xinhuo hours undo", "-导入结果.xlsx"):
+    for text in ("行数 3", "可导入 2", "有问题 1", "活动不存在", "已入账 2 条", "xinhuo hours undo", "结果-2.xlsx"):
         assert text in shown.stdout
     wait_for(lambda: clerk.minutes() == GOOD_MINUTES, PATIENCE, "the statistics to have the valid rows")
-    marked = load_workbook(clerk.folder / "三月 时数-导入结果.xlsx")
+    marked = load_workbook(clerk.folder / "三月 时数-导入结果-2.xlsx")
     cells = [str(cell.value) for row in marked.worksheets[0].iter_rows() for cell in row if cell.value]
     marked.close()
     assert any("活动" in cell and "HD-1999-0001" not in cell and "不存在" in cell for cell in cells), cells

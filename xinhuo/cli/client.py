@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .saving import partial_of
+
 if TYPE_CHECKING:
     import requests
 
@@ -142,7 +144,7 @@ class Api:
     def download(self, service: str, path: str, to: Path) -> Path:
         """Write what a path answers into a file, whole or not at all, and return the file's path."""
         content = self.request(service, "GET", path).content
-        partial = to.with_name(f".{to.name}.part")
+        partial = partial_of(to)
         partial.write_bytes(content)
         return partial.replace(to)
 

@@ -1,6 +1,7 @@
 """``xinhuo hours``: import workbooks of hours, look at imports, and take them back."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import typer
 
+from . import saving
 from .exits import EXIT_CODES, Exit
 
 if TYPE_CHECKING:
@@ -24,7 +26,21 @@ _REASONS_SHOWN = 20
 
 Url = Annotated[str, typer.Option("--url", help="志愿者服务的地址 / Address of the volunteers service.")]
 Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
-ImportId = Annotated[UUID, typer.Argument(metavar="ID", help="导入编号，见 hours imports / Id of the import.")]
+Force = Annotated[bool, typer.Option("--force", help="覆盖已有的文件 / Overwrite a file that exists.")]
+
+
+def _import_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"编号是 UUID，见 xinhuo hours imports / the id is a UUID, see xinhuo hours imports; not {text!r}"
+        ) from None
+
+
+ImportId = Annotated[
+    UUID, typer.Argument(metavar="ID", parser=_import_id, help="导入编号，见 hours imports / Id of the import.")
+]
 
 
 @app.command("import", epilog=EXIT_CODES)
@@ -49,6 +65,7 @@ def import_hours(
         Path | None,
         typer.Option(dir_okay=False, help="标注后的文件存放处 / Where to save the marked file [FILE-导入结果.xlsx]"),
     ] = None,
+    force: Force = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -59,6 +76,9 @@ def import_hours(
         _fail(Exit.USAGE, f"--mode 应为 all 或 valid_rows / --mode must be all or valid_rows, not {mode!r}")
     if as_json and not (yes or dry_run):
         _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
+    if result is not None or not dry_run:
+        # Before anything is entered: else the marked file would be lost when the work is done.
+        _check_target(result or saving.free_name_beside(file), force=force, source=file)
     with _talking(url, as_json) as (api, out):
         with out.status("上传并检查 / uploading and checking"):
             checked = imports.check(api, file)
@@ -66,33 +86,43 @@ def import_hours(
             _show_check(out, file, checked)
         chosen = mode or ("all" if yes or dry_run else None)
         if not dry_run:
-            chosen = chosen or _ask_mode(checked)
-            _ask_to_confirm(checked, chosen, yes=yes)
+            marked = _how_to_get_marked(checked, file, url)
+            chosen = chosen or _ask_mode(checked, marked)
+            _ask_to_confirm(checked, chosen, marked, yes=yes)
         entered = checked
         if chosen == "valid_rows" or not checked["invalid"]:
             may_enter = not dry_run and checked["valid"] > 0
             entered = _enter(api, out, checked["id"], chosen or "all") if may_enter else checked
-        target = None
+        target, unsaved = None, None
         if result is not None or not dry_run:
-            target = imports.save_result(api, checked["id"], result or _beside(file))
+            target = result or saving.free_name_beside(file)
+            unsaved = _save_marked(api, checked["id"], target)
         if as_json:
-            saved = str(target) if target else None
+            saved = str(target) if target and not unsaved else None
             _print_json({**imports.summary(entered), "dry_run": dry_run, "result_file": saved})
         else:
-            _show_end(out, entered, target, dry_run=dry_run)
+            _show_end(out, entered, url, dry_run=dry_run)
+        if unsaved:
+            _fail(Exit.REFUSED, f"{unsaved}\n{_how_to_get_marked(checked, file, url)}")
+        if not as_json and target:
+            out.print(f"标注后的文件 / marked file: {target}", markup=False)
+        elif not as_json:
+            out.print(_how_to_get_marked(checked, file, url), markup=False)
     raise typer.Exit(Exit.REFUSED if entered["invalid"] or entered["state"] == "failed" else Exit.OK)
 
 
 @app.command(epilog=EXIT_CODES)
 def template(
     out: Annotated[Path, typer.Argument(dir_okay=False, help="存放处 / Where to save it.")] = Path("时数导入模板.xlsx"),
+    force: Force = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """下载导入模板 / Download the template of the workbook."""
     from . import imports
 
+    _check_target(out, force=force)
     with _talking(url, False) as (api, console):
-        console.print(f"已保存 / saved: {imports.save_template(api, out)}")
+        console.print(f"已保存 / saved: {imports.save_template(api, out)}", markup=False)
 
 
 @app.command("imports", epilog=EXIT_CODES)
@@ -145,15 +175,21 @@ def undo(
         _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
     with _talking(url, as_json) as (api, out):
         found = imports.one(api, str(import_id))
-        if not as_json:
-            out.print(f"将冲正 {found['entered'] or 0:,} 条记录（{found['file_name']}）/ entries to be reversed")
-        if not dry_run:
-            if not yes and not typer.confirm("确定撤销？/ Undo it?"):
-                _fail(Exit.CANCELLED, "已取消，没有改动 / cancelled, nothing was changed")
+        again = found["state"] == "undone"
+        if not as_json and again:
+            when = imports.spoken(found["undone_at"])
+            out.print(f"这次导入已于 {when} 撤销，冲正 0 条 / it was undone already, 0 entries to be reversed")
+        elif not as_json:
+            out.print(
+                f"将冲正 {found['entered'] or 0:,} 条记录（{found['file_name']}）/ entries to be reversed", markup=False
+            )
+        if not dry_run and not again:
+            if not yes and not _says_yes("确定撤销？/ Undo it?"):
+                _fail(Exit.CANCELLED, "已取消，没有撤销 / cancelled, nothing was undone")
             found = imports.undo(api, str(import_id))
         if as_json:
-            _print_json({**imports.summary(found), "dry_run": dry_run})
-        elif not dry_run:
+            _print_json({**imports.summary(found), "dry_run": dry_run, "undone_before": again})
+        elif not dry_run and not again:
             out.print("[green]已撤销 / undone[/green]")
 
 
@@ -161,13 +197,15 @@ def undo(
 def result(
     import_id: ImportId,
     out: Annotated[Path, typer.Argument(dir_okay=False, help="存放处 / Where to save it.")],
+    force: Force = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """下载标注后的文件 / Download the file with marked cells and the 导入结果 column."""
     from . import imports
 
+    _check_target(out, force=force)
     with _talking(url, False) as (api, console):
-        console.print(f"已保存 / saved: {imports.save_result(api, str(import_id), out)}")
+        console.print(f"已保存 / saved: {imports.save_result(api, str(import_id), out)}", markup=False)
 
 
 # --- Talking to the service, and to the person ----------------------------------------------------------
@@ -192,9 +230,9 @@ def _talking(url: str, as_json: bool) -> "Iterator[tuple[Api, Console]]":
             raise typer.Exit(code) from None
         _fail(code, "\n".join(problem.lines()))
     except OSError as error:
-        _fail(Exit.USAGE, f"文件无法读写 / the file cannot be read or written: {error.filename}: {error.strerror}")
-    except typer.Abort:
-        _fail(Exit.CANCELLED, "已取消，没有入账 / cancelled, nothing was entered")
+        _fail(
+            Exit.USAGE, f"文件无法读写 / the file cannot be read or written: {error.filename}: {saving.reason(error)}"
+        )
 
 
 def _show_check(out: "Console", file: Path, checked: dict[str, Any]) -> None:
@@ -222,21 +260,33 @@ def _show_check(out: "Console", file: Path, checked: dict[str, Any]) -> None:
     out.print(table)
 
 
-def _ask_mode(checked: dict[str, Any]) -> str:
+def _says_yes(question: str) -> bool:
+    """Ask; nobody there to answer means no."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo(err=True)
+        return False
+
+
+def _ask_mode(checked: dict[str, Any], marked: str) -> str:
     if not checked["invalid"] or not checked["valid"]:
         return "all"
     question = f"有 {checked['invalid']} 行有问题。只导入通过的 {checked['valid']} 行？/ Import the valid rows only?"
-    if typer.confirm(question):
+    if _says_yes(question):
         return "valid_rows"
-    _fail(Exit.CANCELLED, "已取消，没有入账；请更正后重新导入 / cancelled: correct the file and import it again")
+    _fail(
+        Exit.CANCELLED,
+        f"已取消，没有入账；请更正后重新导入 / cancelled: correct the file and import it again\n{marked}",
+    )
 
 
-def _ask_to_confirm(checked: dict[str, Any], mode: str, *, yes: bool) -> None:
+def _ask_to_confirm(checked: dict[str, Any], mode: str, marked: str, *, yes: bool) -> None:
     # Who was asked about refused rows has answered already.
     if yes or checked["invalid"] or mode == "valid_rows":
         return
-    if not typer.confirm(f"导入 {checked['valid']} 行？/ Import them?"):
-        _fail(Exit.CANCELLED, "已取消，没有入账 / cancelled, nothing was entered")
+    if not _says_yes(f"导入 {checked['valid']} 行？/ Import them?"):
+        _fail(Exit.CANCELLED, f"已取消，没有入账 / cancelled, nothing was entered\n{marked}")
 
 
 def _enter(api: "Api", out: "Console", import_id: str, mode: str) -> dict[str, Any]:
@@ -253,7 +303,7 @@ def _enter(api: "Api", out: "Console", import_id: str, mode: str) -> dict[str, A
         return imports.finished(api, import_id, report)
 
 
-def _show_end(out: "Console", entered: dict[str, Any], target: Path | None, *, dry_run: bool) -> None:
+def _show_end(out: "Console", entered: dict[str, Any], url: str, *, dry_run: bool) -> None:
     from . import imports
 
     if entered["state"] == "done":
@@ -261,7 +311,9 @@ def _show_end(out: "Console", entered: dict[str, Any], target: Path | None, *, d
         if entered["existing"]:
             out.print(f"台账中已有 {entered['existing']:,} 条，未重复记录 / in the ledger already")
         until = imports.spoken(entered["undo_until"])
-        out.print(f"可撤销至 {until}：xinhuo hours undo {entered['id']} / can be undone until then")
+        out.print(
+            f"可撤销至 {until}：{_command('undo', entered['id'], url=url)} / can be undone until then", markup=False
+        )
     elif entered["state"] == "failed":
         out.print(f"[red]未能入账：{imports.title_of(entered['failure'])}[/red] / nothing was entered")
     elif dry_run:
@@ -273,12 +325,36 @@ def _show_end(out: "Console", entered: dict[str, Any], target: Path | None, *, d
             "[red]有未通过的行，没有入账。[/red]更正后重新导入，或用 --mode valid_rows 只导入通过的行 / "
             "rows were refused, so nothing was entered; correct them or use --mode valid_rows"
         )
-    if target is not None:
-        out.print(f"标注后的文件 / marked file: {target}")
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.stem}-导入结果.xlsx")
+def _check_target(to: Path, *, force: bool, source: Path | None = None) -> None:
+    try:
+        saving.check_target(to, force=force, source=source)
+    except saving.BadTarget as error:
+        _fail(Exit.USAGE, str(error))
+
+
+def _save_marked(api: "Api", import_id: str, to: Path) -> str | None:
+    """Save the marked file; return why it could not be, so that what was entered is told first."""
+    from . import imports
+    from .client import ApiProblem, ServiceAway
+
+    try:
+        imports.save_result(api, import_id, to)
+    except (OSError, ApiProblem, ServiceAway) as error:
+        why = saving.reason(error) if isinstance(error, OSError) else str(error)
+        return f"标注后的文件没有存下 / the marked file was not saved: {to}: {why}"
+    return None
+
+
+def _how_to_get_marked(checked: dict[str, Any], file: Path, url: str) -> str:
+    command = _command("result", checked["id"], shlex.quote(str(saving.free_name_beside(file))), url=url)
+    return f"下载标注后的文件 / to get the marked file: {command}"
+
+
+def _command(*words: str, url: str) -> str:
+    """Return a command to be copied, with the address of the service when it is not the usual one."""
+    return " ".join(("xinhuo hours", *words, *(() if url == DEFAULT_URL else ("--url", shlex.quote(url)))))
 
 
 def _fail(code: Exit, message: str) -> NoReturn:

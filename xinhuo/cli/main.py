@@ -33,6 +33,8 @@ app.add_typer(key_app, name="key")
 
 Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
+#: What the broker answers, by any of its names, to whom it knows not or lets not in; waiting would not help.
+_BROKER_SAYS_NO = ("AccessRefused", "ACCESS_REFUSED", "NotAllowed", "NOT_ALLOWED")
 Service = Annotated[str, typer.Argument(help="notices | volunteers | awards | notify")]
 
 
@@ -251,6 +253,12 @@ def _explained() -> Iterator[None]:
     except (BadSettings, BadKeyFile, BadSubscription) as error:
         _fail(Exit.USAGE, str(error))
     except BrokerUnavailable as error:
+        if any(sign in str(error) for sign in _BROKER_SAYS_NO):
+            _fail(
+                Exit.USAGE,
+                "RabbitMQ 拒绝了登录：账号、密码或虚拟主机不对，或没有权限，请检查 AMQP_URI / "
+                f"RabbitMQ refused: wrong user, password or virtual host, or no permission; check AMQP_URI: {error}",
+            )
         _fail(Exit.UNAVAILABLE, f"RabbitMQ 连接不上，请检查 AMQP_URI 与服务状态 / the broker is away: {error}")
     except KeyboardInterrupt:
         _fail(Exit.INTERRUPTED, "已中断 / interrupted")
