@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="smaller loads, three rounds; under five minutes")
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped on the way out
     say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
     rounds = 3 if options.quick else 5
     plain_records, our_records = (1000, 6000) if options.quick else (2000, 12000)
