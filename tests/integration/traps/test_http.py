@@ -143,7 +143,8 @@ def test_work_in_a_nameko_worker_belongs_to_the_trace_of_its_request(ours: int, 
         connection.close()
         assert (answer.status, answer.headers["Xinhuo-Trace-Id"]) == (status, trace)
     assert json.loads(text)["trace_id"] == trace
-    (recorded,) = fetch(database(tally["DATABASE_URL"]), "SELECT payload FROM outbox")
+    with contextlib.closing(database(tally["DATABASE_URL"])) as db:
+        (recorded,) = fetch(db, "SELECT payload FROM outbox")
     assert trace.encode() in bytes(recorded.payload)
 
 
