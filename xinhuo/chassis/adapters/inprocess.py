@@ -21,7 +21,7 @@ from .. import logs
 from ..db import DatabaseUnavailable
 from ..relay import Relay
 from ..service import Service
-from ..topology import Topology, queue_name, subscribed_topics
+from ..topology import Topology, events_exchange, queue_name, routing_key, subscribed_topics
 from ..wire import Incoming, Outgoing
 from ..worker import Worker
 
@@ -283,8 +283,8 @@ def republish(publisher: MemoryPublisher, worker: Worker) -> int:
                 publisher.put_in_queue(
                     queue_name(service.name, method),
                     Outgoing(
-                        f"{event.publisher}.events",
-                        event.topic.partition(".")[2],
+                        events_exchange(event.publisher),
+                        routing_key(event.topic),
                         bytes(row.payload),
                         codec.CONTENT_TYPE,
                         str(row.id),

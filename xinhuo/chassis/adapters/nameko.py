@@ -50,6 +50,7 @@ class WebServer(ProviderCollector, SharedExtension):
 
     def start(self) -> None:
         """Listen; raises OSError when the port is taken."""
+        self._entrypoints = {provider.method_name: provider for provider in self._providers}
         app = self._make_app(self._invoke)
 
         def counted(environ: Any, start_response: Any) -> Any:
@@ -78,10 +79,9 @@ class WebServer(ProviderCollector, SharedExtension):
         wsgi.serve(self._socket, app, seconds=self._seconds, connections=_CONNECTIONS)
 
     def _invoke(self, name: str, work: Callable[[], Any]) -> Any:
-        entrypoint = next(provider for provider in self._providers if provider.method_name == name)
         copy = copy_context()
         # The worker is a greenlet of its own, which else knows nothing of the request's trace.
-        return entrypoint.run(lambda: copy.run(work))
+        return self._entrypoints[name].run(lambda: copy.run(work))
 
 
 class _InWorker:
