@@ -90,6 +90,7 @@ def _result(
         "single_vs_plain": round(median(mine) / median(theirs), 2),
         "single_per_second": round(median(mine), 1),
         "plain_per_second": round(median(theirs), 1),
+        "public_lag_seconds": round(statistics.median(figure.public_lag_seconds for figure in mine), 2),
         "rounds": len(mine),
         "ratio_min": round(min(ratios), 2),
         "ratio_max": round(max(ratios), 2),
@@ -112,6 +113,7 @@ def _print(result: dict[str, object], say: Console) -> None:
     table.add_row("plain nameko", str(result["plain_per_second"]), str(result["plain_rates"]))
     say.print(table)
     say.print(f"ratio {result['single_vs_plain']} (rounds {result['ratio_min']}–{result['ratio_max']})")
+    say.print(f"The last public copy followed {result['public_lag_seconds']} s after the last effect.")
     say.print("Both on one RabbitMQ and one PostgreSQL with fsync, on this machine. The baseline ran with", end=" ")
     say.print(f"{result['plain_workers']} workers, the best of {WORKER_SETTINGS}.")
 

@@ -44,15 +44,16 @@ class Figures:
     per_second: float
     request_seconds: float
     total_seconds: float
+    public_lag_seconds: float = 0.0
 
 
 def make_load(count: int, volunteers: int, *, first_slot: int = 0) -> Load:
-    """Return records that overlap for nobody: each volunteer's n-th record has a half hour of its own."""
+    """Return records that overlap for nobody: each volunteer serves a half hour in the morning, one at noon."""
     start = datetime.fromisoformat("2026-03-01T00:00:00+08:00")
     records = []
     for number in range(count):
         slot = first_slot + number // volunteers
-        begin = start + timedelta(days=slot // 20, minutes=MINUTES * (slot % 20))
+        begin = start + timedelta(days=slot // 2, hours=8 + 4 * (slot % 2))
         end = begin + timedelta(minutes=MINUTES)
         records.append(Record(number % volunteers, begin.isoformat(), end.isoformat(), MINUTES))
     return Load(tuple(records))

@@ -184,6 +184,13 @@ class RabbitNode:
         if not self._shares_epmd:
             self._epmd.stop()
 
+    def write_down(self) -> None:
+        """Have the node write to the disk which queues and bindings it has; by itself it does so every few minutes.
+
+        One declared just before a power cut may be gone after it, or stay without a leader.
+        """
+        self.ctl("eval", "mnesia:sync_log(), dumped = mnesia:dump_log(), [dets:sync(Table) || Table <- dets:all()].")
+
     def kill(self) -> None:
         """Kill the node at once, as a power cut would."""
         if self._process is not None:

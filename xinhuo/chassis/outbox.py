@@ -20,15 +20,17 @@ _PENDING = "xinhuo_recorded_events"
 _MANY = 1000
 _REHEARSING = "xinhuo_rehearsing"
 
-_INSERT = sa.text(
+_INSERT_AND_WAKE = sa.text(
     """
-    INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, public)
-    SELECT * FROM unnest(
-        CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]), CAST(:topics AS text[]),
-        CAST(:payloads AS bytea[]), CAST(:publics AS boolean[]))
+    WITH kept AS (
+        INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, public)
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]), CAST(:topics AS text[]),
+            CAST(:payloads AS bytea[]), CAST(:publics AS boolean[]))
+    )
+    SELECT pg_notify('xinhuo_outbox_' || current_schema(), '')
     """
 )
-_WAKE = sa.text("SELECT pg_notify('xinhuo_outbox_' || current_schema(), '')")
 
 
 def record(session: Session, event: Event, *, caused_by: codec.Envelope | None = None) -> UUID:
@@ -102,7 +104,7 @@ def write_pending(session: Session) -> None:
 
 def _write(session: Session, pending: Sequence[tuple[codec.Envelope, bytes]]) -> None:
     session.execute(
-        _INSERT,
+        _INSERT_AND_WAKE,
         {
             "ids": [envelope.id for envelope, _ in pending],
             "kinds": [envelope.data.publisher for envelope, _ in pending],
@@ -112,7 +114,6 @@ def _write(session: Session, pending: Sequence[tuple[codec.Envelope, bytes]]) ->
             "publics": [envelope.data.public for envelope, _ in pending],
         },
     )
-    session.execute(_WAKE)
     for topic, count in Counter(envelope.type for envelope, _ in pending).items():
         metrics.EVENTS_RECORDED.labels(topic).inc(count)
 

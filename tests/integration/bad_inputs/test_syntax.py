@@ -232,6 +232,63 @@ def test_what_follows_a_refused_body_is_no_request(scene: Scene, server: Server)
         assert {answer.status // 100 for answer in received} <= {4, 5}, what
 
 
+#: What no header field may look like: a proxy in front could read each of these otherwise.
+BROKEN_FIELDS = {
+    "no colon": b"Nonsense\r\n",
+    "an empty name": b": x\r\n",
+    "a space before the colon": b"Content-Length : 5\r\n",
+    "a folded line": b"X-Long: a\r\n b\r\n",
+    "a folded first line": b" X: a\r\n",
+    "a bare carriage return": b"X-Odd: a\rContent-Length: 5\r\n",
+    "a zero byte": b"X-Odd: a\0b\r\n",
+    "a name that is no token": "X-名: a\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_FIELDS)
+def test_a_header_field_that_is_none_is_refused_with_the_connection(
+    scene: Scene, both_servers: dict[str, tuple[Server, Callable[[], str]]], what: str
+) -> None:
+    served, _ = both_servers["nameko"]
+    raw = json_request(scene.world.body(scene.volunteer, "2026-04-01 09:00", "2026-04-01 10:00"), close=False)
+    line, _, rest = raw.partition(b"\r\n")
+    with scene.tables.unchanged():
+        received = served.exchange(line + b"\r\n" + BROKEN_FIELDS[what] + rest + request("GET"))
+    assert [answer.status for answer in received] == [400]
+
+
+def test_more_than_a_hundred_header_fields_are_refused_and_a_hundred_are_read(
+    scene: Scene, both_servers: dict[str, tuple[Server, Callable[[], str]]]
+) -> None:
+    served, _ = both_servers["nameko"]
+    head = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n"
+    statuses = [
+        served.exchange(head + b"".join(b"X-%d: a\r\n" % number for number in range(count)) + b"\r\n")[0].status
+        for count in (99, 100)
+    ]
+    assert statuses == [200, 431]
+
+
+@pytest.mark.parametrize(
+    ("head", "answers", "stays_open"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 2, True),
+        (b"GET /healthz HTTP/1.1\nHost: x\n\n", 2, True),
+        (b"GET /healthz HTTP/1.1\r\nConnection: Close\r\n\r\n", 1, False),
+        (b"GET /healthz HTTP/1.0\r\nHost: x\r\n\r\n", 1, False),
+        (b"GET //healthz HTTP/1.1\r\nHost: x\r\n\r\n", 2, True),
+        (b"GET  /healthz  HTTP/1.1\r\nHost:x\r\n\r\n", 2, True),
+    ],
+)
+def test_requests_written_in_other_ways_are_read_alike(
+    both_servers: dict[str, tuple[Server, Callable[[], str]]], head: bytes, answers: int, stays_open: bool
+) -> None:
+    served, _ = both_servers["nameko"]
+    received = served.exchange(head + b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert [answer.status for answer in received] == [200] * answers
+    assert (len(received) == 2) is stays_open
+
+
 def test_a_connection_that_says_nothing_more_is_closed_in_time(scene: Scene, server: Server) -> None:
     with scene.tables.unchanged():
         started = time.monotonic()

@@ -362,9 +362,7 @@ def test_relay_and_consumer_go_on_when_a_killed_broker_is_back_and_what_was_reco
         node.start()
         uri = node.uri()
         amqp.declare(uri, topology.of([Desk]))
-        # RabbitMQ writes down only every few minutes which quorum queues it has: one declared just before a power
-        # cut stays without a leader.
-        node.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
+        node.write_down()
         consumer = consumer_of(desk, uri)
         with running(relay_of(db, uri), consumer):
             record(db, *(f"before {number}" for number in range(50)))

@@ -285,6 +285,50 @@ def test_of_two_relays_one_works_and_both_lanes_have_one_each(db: Database, othe
     assert sorted(publishers[0].words + publishers[1].words) == sorted(f"w{number}" for number in range(500))
 
 
+@pytest.mark.parametrize(
+    ("taken", "seconds"),
+    [(0, 0), (1, 0.004), (2, 0.008), (37, 0.148), (38, 0.15), (399, 0.15), (400, 0), (1000, 0)],
+)
+def test_the_more_a_small_batch_held_the_longer_the_next_one_gathers(taken: int, seconds: float) -> None:
+    assert relay.gather_seconds(taken) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("count", "pressed"), [(0, False), (19, False), (20, True)])
+def test_only_a_large_batch_presses_the_inside_lane_and_not_for_long(
+    db: Database, monkeypatch: pytest.MonkeyPatch, count: int, pressed: bool
+) -> None:
+    one = Relay(db, Collecting())
+    record(db, *["a"] * count)
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        assert one.publish_batch(connection) == count
+    assert one.is_pressed() is pressed
+    monkeypatch.setattr(relay, "PRESSED_SECONDS", 0.0)
+    assert not one.is_pressed()
+
+
+def test_the_public_lane_waits_while_the_inside_is_pressed_but_not_for_ever(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "YIELD_SECONDS", 1.0)
+    inside = Relay(db, Collecting())
+    monkeypatch.setattr(inside, "is_pressed", lambda: True)
+    publisher = Collecting()
+    public = Relay(db, publisher, lane="public", yields_to=inside)
+    with running(public):
+        wait_for(lambda: public.active, what="the public lane to work")
+        record(db, "a")
+        execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
+        started = time.monotonic()
+        wait_for(lambda: len(publisher.messages) == 1, what="the public copy all the same")
+        assert time.monotonic() - started > 0.9
+        monkeypatch.setattr(inside, "is_pressed", lambda: False)
+        record(db, "b")
+        execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
+        started = time.monotonic()
+        wait_for(lambda: len(publisher.messages) == 2, what="the next one")
+        assert time.monotonic() - started < 0.9 + relay.POLL_SECONDS
+
+
 def test_the_standby_takes_over_when_the_active_one_ends_with_its_connection(db: Database, other_db: Database) -> None:
     publishers = [Collecting(), Collecting()]
     relays = [Relay(each, one) for each, one in zip((db, other_db), publishers, strict=True)]

@@ -6,7 +6,8 @@ Works in real threads and, where the process is patched, in eventlet's; imports 
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event as Flag
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..wire import BrokerUnavailable, Incoming, Outgoing
 log = logs.get("amqp")
 LOST = (AMQPError, OperationalError, OSError)
 _HEARTBEAT = 20
+_PIECE = 256 * 1024
 
 
 def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
@@ -98,23 +100,22 @@ class ConfirmingPublisher:
         self._open.clear()
         self._refused.clear()
         self._returned.clear()
-        tags = {}
-        for index, message in enumerate(messages):
-            tags[self._next_tag] = index
-            self._open.add(self._next_tag)
-            self._next_tag += 1
-            channel.basic_publish(
-                channel.prepare_message(
-                    message.body,
-                    content_type=message.content_type,
-                    content_encoding="utf-8",
-                    headers={},
-                    properties={"delivery_mode": 2, "message_id": message.message_id, "type": message.type},
-                ),
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                mandatory=message.mandatory,
-            )
+        with _in_one_go(self._connection):
+            for message in messages:
+                self._open.add(self._next_tag)
+                self._next_tag += 1
+                channel.basic_publish(
+                    channel.prepare_message(
+                        message.body,
+                        content_type=message.content_type,
+                        content_encoding="utf-8",
+                        headers={},
+                        properties={"delivery_mode": 2, "message_id": message.message_id, "type": message.type},
+                    ),
+                    exchange=message.exchange,
+                    routing_key=message.routing_key,
+                    mandatory=message.mandatory,
+                )
         deadline = time.monotonic() + self._seconds
         while self._open:
             left = deadline - time.monotonic()
@@ -345,6 +346,26 @@ def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:
 def _line(connection: Connection) -> Any:
     """Return py-amqp's connection; kombu's property of that name makes a new one, without consumers, for a dead one."""
     return connection._connection
+
+
+@contextmanager
+def _in_one_go(connection: Connection) -> Iterator[None]:
+    """Send what is written meanwhile in large pieces; py-amqp would call the kernel for every message."""
+    transport = _line(connection).transport
+    send, pending = transport._write, bytearray()
+
+    def keep(data: Any) -> None:
+        pending.extend(data)
+        if len(pending) >= _PIECE:
+            send(pending)
+            pending.clear()
+
+    transport._write = keep
+    try:
+        yield
+    finally:
+        transport._write = send
+    send(pending)
 
 
 def _drain(connection: Connection, timeout: float) -> bool:

@@ -205,7 +205,10 @@ class NamekoProcess:
             publisher = ConfirmingPublisher(
                 uri, name=f"relay {service.name} {lane}", confirm_seconds=settings.confirm_seconds
             )
-            self.relays.append(Relay(service.runtime.db, publisher, lane=lane, mandatory=self.mandatory))
+            first = self.relays[0] if self.relays else None
+            self.relays.append(
+                Relay(service.runtime.db, publisher, lane=lane, mandatory=self.mandatory, yields_to=first)
+            )
         dead = BatchConsumer(
             uri,
             dead_letter_name(service.name),

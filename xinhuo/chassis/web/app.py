@@ -62,7 +62,7 @@ class HttpApp:
         self,
         service: Service,
         *,
-        invoke: Callable[[str, Callable[[], Response]], Response] | None = None,
+        invoke: Callable[[str, Callable[[], Any]], Any] | None = None,
         routes: bool = True,
     ) -> None:
         self.service = service
@@ -75,6 +75,7 @@ class HttpApp:
             redirect_defaults=False,
             merge_slashes=False,
         )
+        self._addresses = self._map.bind("localhost")  # no address depends on the host that a request names
         self._coalescers = {
             route.name: Coalescer(self._coalesced(route)) for route in self.routes if route.mark.coalesce
         }
@@ -105,25 +106,15 @@ class HttpApp:
             if not isinstance(endpoint, Route):
                 return endpoint(request, **arguments), "system"
             label = endpoint.metric
-            work = self._prepare(endpoint, request, arguments)
-            return self._invoke(endpoint.name, lambda: self._guard(work)), label
+            return self._answer(endpoint, request, arguments), label
         except RuleError as error:
             return problem(error), label
         except Exception as error:  # the boundary: answered as 500 and logged with its trace
             return _unexpected(error), label
 
-    def _guard(self, work: Callable[[], Response]) -> Response:
-        try:
-            return work()
-        except RuleError as error:
-            return problem(error)
-        except Exception as error:  # the boundary, on the adapter's side
-            return _unexpected(error)
-
     def _match(self, request: Request) -> tuple[Any, Mapping[str, Any]]:
-        adapter = self._map.bind_to_environ(request.environ)
         try:
-            return adapter.match()
+            return self._addresses.match(request.path, request.method)
         except MethodNotAllowed as error:
             allowed = sorted(set(error.valid_methods or ()) - {"HEAD"} | {"OPTIONS"})
             if request.method == "OPTIONS":
@@ -138,7 +129,7 @@ class HttpApp:
                 "没有这个地址，接口说明见 /docs。", "There is nothing at this address; see /docs."
             ) from None
 
-    def _prepare(self, route: Route, request: Request, arguments: Mapping[str, Any]) -> Callable[[], Response]:
+    def _answer(self, route: Route, request: Request, arguments: Mapping[str, Any]) -> Response:
         mark = route.mark
         inputs: dict[str, Any] = dict(arguments)
         key = request.headers.get("Idempotency-Key") if mark.method == "POST" else None
@@ -159,8 +150,9 @@ class HttpApp:
         if mark.method in {"PATCH", "PUT"}:
             inputs["if_match"] = _if_match(request)
         if key is None and mark.coalesce:
-            return lambda: self._response(route, self._coalescers[route.name].submit(inputs["body"]), request)
-        return lambda: self._transact(route, request, inputs, key, data)
+            return self._response(route, self._coalescers[route.name].submit(inputs["body"]), request)
+        response: Response = self._invoke(route.name, lambda: self._transact(route, request, inputs, key, data))
+        return response
 
     def _transact(
         self, route: Route, request: Request, inputs: dict[str, Any], key: str | None, data: bytes
@@ -190,12 +182,14 @@ class HttpApp:
         return result
 
     def _coalesced(self, route: Route) -> Callable[[list[Any]], list[Any]]:
+        method = getattr(self.service, route.name)
+
         def work(bodies: list[Any]) -> list[Any]:
             with self.service.runtime.db.transaction() as session:
-                results: list[Any] = getattr(self.service, route.name)(session, bodies)
+                results: list[Any] = method(session, bodies)
                 return results
 
-        return work
+        return lambda bodies: self._invoke(route.name, lambda: work(bodies))
 
     def _response(self, route: Route, value: Any, request: Request) -> Response:
         answer = value if isinstance(value, Answer) else Answer(value)

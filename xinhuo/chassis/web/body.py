@@ -43,9 +43,9 @@ def read(request: Request, limit: int) -> bytes:
     announced = request.content_length
     if announced is not None and announced > limit:
         raise _too_large(limit)
-    stream = request.environ["wsgi.input"] if chunked else request.stream
     try:
-        data: bytes = stream.read(limit + 1) if chunked else stream.read()
+        # Servers end the input where the body ends; without a length there is none.
+        data: bytes = request.environ["wsgi.input"].read(limit + 1 if chunked else announced or 0)
     except (ClientDisconnected, OSError, ValueError, OverflowError):  # a chunk may announce any number
         raise BodyIncomplete(
             "请求正文没有按时完整到达，请重新发送。",

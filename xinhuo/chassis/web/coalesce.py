@@ -7,14 +7,14 @@ from typing import Any
 
 
 class _Rider:
-    __slots__ = ("done", "item", "leads", "result", "wake")
+    __slots__ = ("asleep", "item", "leads", "result")
 
     def __init__(self, item: Any) -> None:
         self.item = item
-        self.wake = threading.Event()
         self.leads = False
-        self.done = False
         self.result: Any = None
+        self.asleep = threading.Lock()  # held until there is something to do; a third of the cost of an Event
+        self.asleep.acquire()
 
 
 class Coalescer:
@@ -39,7 +39,7 @@ class Coalescer:
             if not self._busy:
                 self._busy = rider.leads = True
         if not rider.leads:
-            rider.wake.wait()
+            rider.asleep.acquire()
         if rider.leads:
             self._lead()
         if isinstance(rider.result, BaseException):
@@ -49,6 +49,7 @@ class Coalescer:
     def _lead(self) -> None:
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+        leader = batch[0]
         try:
             results = self._work([rider.item for rider in batch])
             if len(results) != len(batch):  # else some would wait for ever
@@ -59,9 +60,10 @@ class Coalescer:
             with self._lock:
                 if self._waiting:
                     self._waiting[0].leads = True
-                    self._waiting[0].wake.set()
+                    self._waiting[0].asleep.release()
                 else:
                     self._busy = False
         for rider, result in zip(batch, results, strict=True):
             rider.result = result
-            rider.wake.set()
+            if rider is not leader:
+                rider.asleep.release()
