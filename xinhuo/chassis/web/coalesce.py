@@ -1,9 +1,15 @@
 """Requests that arrive together share one transaction: the first one leads, the others ride along."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+
+#: How long a batch waits for more, for each item of the one before, and at most. Two half batches that take turns,
+#: each answered while the other works, so become one whole, at half the statements; a lone request waits for nobody.
+GATHER_SECONDS, GATHER_MOST_SECONDS = 0.0002, 0.02
 
 
 class _Rider:
@@ -20,7 +26,8 @@ class _Rider:
 class Coalescer:
     """Runs ``work(list of items) -> list of results`` for items submitted at the same time by many threads.
 
-    While one batch is being worked on, further items wait and form the next batch; nothing waits for a timer.
+    While one batch is being worked on, further items wait and form the next batch; after a batch of many, that one
+    lets a few milliseconds pass for others to join.
     A result that is an exception is raised to its submitter; an error of the whole batch is raised to all.
     """
 
@@ -30,6 +37,7 @@ class Coalescer:
         self._lock = threading.Lock()
         self._waiting: deque[_Rider] = deque()
         self._busy = False
+        self._last = 0
 
     def submit(self, item: Any) -> Any:
         """Hand in one item and return its result when its batch is done."""
@@ -47,8 +55,11 @@ class Coalescer:
         return rider.result
 
     def _lead(self) -> None:
+        if self._last > 1:
+            time.sleep(min(self._last * GATHER_SECONDS, GATHER_MOST_SECONDS))
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+            self._last = len(batch)
         leader = batch[0]
         try:
             results = self._work([rider.item for rider in batch])
