@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-
 #: How long a batch waits for more, for each item of the one before, and at most. Two half batches that take turns,
 #: each answered while the other works, so become one whole, at half the statements; a lone request waits for nobody.
 GATHER_SECONDS, GATHER_MOST_SECONDS = 0.0002, 0.02
