@@ -89,12 +89,44 @@ CREATE TABLE jobs (
 );
 """
 
+_DESK = """
+-- What was done about a dead letter, by whom and why; kept as long as the letter, which is never removed.
+CREATE TABLE dead_letter_actions (
+    id uuid PRIMARY KEY,
+    dead_letter_id uuid NOT NULL REFERENCES dead_letters (id),
+    action text NOT NULL CHECK (action IN ('retry', 'drop')),
+    outcome text NOT NULL CHECK (outcome <> ''),
+    by text NOT NULL CHECK (length(by) BETWEEN 1 AND 64),
+    why text NOT NULL CHECK (length(why) BETWEEN 1 AND 500),
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX dead_letter_actions_by_letter ON dead_letter_actions (dead_letter_id, at);
+
+-- The letter that a parked event was retried from; when it dies again, the new letter names it too.
+ALTER TABLE dead_letters ADD COLUMN retry_of uuid REFERENCES dead_letters (id);
+ALTER TABLE parked_events ADD COLUMN retry_of uuid REFERENCES dead_letters (id);
+-- How often work on a parked event was begun and never ended: it may take its process down with it.
+ALTER TABLE parked_events ADD COLUMN starts integer NOT NULL DEFAULT 0;
+CREATE INDEX parked_events_retried ON parked_events (next_attempt_at) WHERE retry_of IS NOT NULL;
+
+CREATE INDEX dead_letters_in_order ON dead_letters (died_at, id);
+CREATE INDEX dead_letters_of_group ON dead_letters (handler, reason, died_at, id) WHERE state = 'waiting';
+CREATE INDEX dead_letters_by_body ON dead_letters (body_hash);
+DROP INDEX dead_letters_waiting;
+"""
+
+_NO_DESK = """
+CREATE INDEX dead_letters_waiting ON dead_letters (reason, handler) WHERE state = 'waiting';
+DROP INDEX dead_letters_in_order, dead_letters_of_group, dead_letters_by_body;
+ALTER TABLE parked_events DROP COLUMN starts, DROP COLUMN retry_of;
+ALTER TABLE dead_letters DROP COLUMN retry_of;
+DROP TABLE dead_letter_actions;
+"""
+
 
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
-    for statement in _FIRST.split(";\n"):
-        if statement.strip():
-            connection.execute(sa.text(statement))
+    _run(connection, _FIRST)
     ensure_inbox_partitions(connection, datetime.now(UTC).date())
 
 
@@ -102,6 +134,22 @@ def drop_first(connection: sa.Connection) -> None:
     """Remove what ``create_first`` made."""
     names = "jobs, idempotency_keys, dead_letters, parked_events, inbox, outbox"
     connection.execute(sa.text(f"DROP TABLE {names}"))
+
+
+def add_dead_letter_desk(connection: sa.Connection) -> None:
+    """Add what the desk for dead letters needs: its record of who did what and why, and where a retry came from."""
+    _run(connection, _DESK)
+
+
+def drop_dead_letter_desk(connection: sa.Connection) -> None:
+    """Remove what ``add_dead_letter_desk`` made."""
+    _run(connection, _NO_DESK)
+
+
+def _run(connection: sa.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            connection.execute(sa.text(statement))
 
 
 def ensure_inbox_partitions(connection: Any, today: date, *, months_ahead: int = 12) -> list[str]:

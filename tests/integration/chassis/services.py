@@ -29,7 +29,9 @@ from xinhuo.contracts.volunteers import HoursLogged
 
 VERSIONS = Path(__file__).parent / "migrations"
 SOME_ID = UUID("01890000-0000-7000-8000-000000000000")
-CHASSIS_TABLES = ("outbox", "inbox", "parked_events", "dead_letters", "jobs", "idempotency_keys")
+CHASSIS_TABLES = (
+    "outbox", "inbox", "parked_events", "dead_letter_actions", "dead_letters", "jobs", "idempotency_keys",
+)  # fmt: skip
 
 
 class WordTaken(Conflict):

@@ -125,4 +125,8 @@ def seen(db: Database) -> dict[str, int]:
 def clear(db: Database) -> None:
     """Forget everything that happened."""
     with db.transaction() as session:
-        session.execute(sa.text("TRUNCATE seen, outbox, inbox, parked_events, dead_letters, jobs, idempotency_keys"))
+        session.execute(
+            sa.text(
+                "TRUNCATE seen, outbox, inbox, parked_events, dead_letters, dead_letter_actions, jobs, idempotency_keys"
+            )
+        )

@@ -11,6 +11,7 @@ down_revision = None
 def upgrade() -> None:
     """Create all."""
     tables.create_first(op.get_bind())
+    tables.add_dead_letter_desk(op.get_bind())
     op.execute("CREATE TABLE notes (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word text NOT NULL)")
     op.execute("CREATE TABLE slots (id integer PRIMARY KEY, taken integer NOT NULL DEFAULT 0)")
     op.execute("INSERT INTO slots (id) VALUES (1), (2)")
@@ -29,4 +30,5 @@ def downgrade() -> None:
     """Remove all."""
     op.execute("DROP TABLE notes, slots")
     op.execute("DROP FUNCTION refuse")
+    tables.drop_dead_letter_desk(op.get_bind())
     tables.drop_first(op.get_bind())
