@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Envelope
 
-from . import inbox, logs, metrics, trace
+from . import faultpoints, inbox, logs, metrics, trace
 from .db import Database, DatabaseUnavailable, is_outage, is_transient
 from .errors import PermanentEventError, RetryEventLater
 from .ids import new_id
@@ -109,6 +109,7 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
                 fresh.setdefault(delivery.envelope.id, delivery.envelope)
         if fresh:
             handle(session, list(fresh.values()))
+            faultpoints.reach("before_commit")
     now = datetime.now(UTC)
     for envelope in fresh.values():
         metrics.EVENT_AGE.labels(db.service, handler).observe(max(0.0, (now - envelope.time).total_seconds()))

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from xinhuo.contracts import codec
 
-from . import logs, metrics
+from . import faultpoints, logs, metrics
 from .db import Database, DatabaseUnavailable
 from .topology import PUBLIC_EXCHANGE, events_exchange, routing_key
 from .wire import BrokerUnavailable, Outgoing, Publisher
@@ -140,6 +140,7 @@ class Relay:
             self._pressed_at = time.monotonic()
         messages = list(self._messages(rows))
         unroutable = self.publisher.publish([message for message, _ in messages])
+        faultpoints.reach("after_publish_before_mark")
         sent: list[int] = []
         for index, (message, seqs) in enumerate(messages):
             if index in unroutable:

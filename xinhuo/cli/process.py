@@ -13,11 +13,12 @@ def run(service_name: str, role: str, port: int) -> int:
     import signal
     import threading
 
-    from xinhuo.chassis import config, logs
+    from xinhuo.chassis import config, faultpoints, logs
     from xinhuo.chassis.adapters.nameko import NamekoProcess
     from xinhuo.cli import build
 
     settings = config.load(os.environ)
+    faultpoints.arm(os.environ)
     logs.configure(settings.log_level, service=service_name, role=role)
     _check_wait_function()
     if settings.amqp_uri is None:

@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis import outbox
+from xinhuo.chassis import faultpoints, outbox
 from xinhuo.chassis.db import Database, database_now
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.rules import DatedRule, in_force, load_rules
@@ -254,6 +254,7 @@ def _begin_attempt(db: Database, import_id: UUID) -> int:
 
 def _reporter(db: Database, import_id: UUID) -> Callable[[int, int], None]:
     def report(done: int, total: int) -> None:
+        faultpoints.reach("mid_import")
         with db.transaction() as session:
             session.execute(_ADVANCE, {"id": import_id, "done": done, "total": total})
 

@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from xinhuo.contracts.codec import Undecodable
 
-from .. import logs
+from .. import faultpoints, logs
 from ..db import DatabaseUnavailable
 from ..topology import Topology
 from ..wire import BrokerUnavailable, Incoming, Outgoing
@@ -260,6 +260,7 @@ class BatchConsumer:
                 if stop.wait(1.0):
                     return False  # unacknowledged: the broker gives them to the next one
                 _line(connection).heartbeat_tick()
+        faultpoints.reach("after_commit_before_ack")
         refused = [(message, verdict) for message, verdict in zip(messages, verdicts, strict=True) if verdict]
         for message, verdict in refused:
             log.error("message_rejected", queue=self.queue, code=verdict.code, size=len(message.body))

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from .. import logs, metrics, trace
+from .. import faultpoints, logs, metrics, trace
 from ..errors import InvalidInput, RuleError
 from ..markers import Http, marked
 from ..service import Service
@@ -152,6 +152,7 @@ class HttpApp:
         if key is None and mark.coalesce:
             return self._response(route, self._coalescers[route.name].submit(inputs["body"]), request)
         response: Response = self._invoke(route.name, lambda: self._transact(route, request, inputs, key, data))
+        faultpoints.reach("after_commit_before_answer")
         return response
 
     def _transact(
@@ -187,7 +188,8 @@ class HttpApp:
         def work(bodies: list[Any]) -> list[Any]:
             with self.service.runtime.db.transaction() as session:
                 results: list[Any] = method(session, bodies)
-                return results
+            faultpoints.reach("after_commit_before_answer")
+            return results
 
         return lambda bodies: self._invoke(route.name, lambda: work(bodies))
 
