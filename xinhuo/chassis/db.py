@@ -15,10 +15,26 @@ from sqlalchemy.orm import Session as OrmSession
 from . import outbox
 from .errors import Unavailable
 
+#: How long a transaction may stand still between two statements; the marking of a large workbook may take 150 s.
+IDLE_IN_TRANSACTION_SECONDS = 180
 #: SQLSTATEs after which the same transaction may simply be tried again.
 _TRY_AGAIN = {"40001", "40P01", "55P03"}
 #: SQLSTATEs that say the server is going, gone, not there yet, or full: no fault of the work at hand.
-_OUTAGE = {"57P01", "57P02", "57P03", "53100", "53200", "53300", "08000", "08003", "08006", "08001", "08004"}
+_OUTAGE = {
+    "25P03",
+    "57P01",
+    "57P02",
+    "57P03",
+    "57P05",
+    "53100",
+    "53200",
+    "53300",
+    "08000",
+    "08003",
+    "08006",
+    "08001",
+    "08004",
+}
 
 
 class DatabaseUnavailable(Unavailable):
@@ -75,7 +91,9 @@ class Database:
             isolation_level="READ COMMITTED",
             hide_parameters=True,
             connect_args={
-                "options": f"-csearch_path={service},public -ctimezone=UTC",
+                # A frozen process must not keep its locks from everyone else for ever.
+                "options": f"-csearch_path={service},public -ctimezone=UTC"
+                f" -cidle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s",
                 "application_name": application or f"xinhuo-{service}",
                 "connect_timeout": 5,
                 "keepalives_idle": 15,

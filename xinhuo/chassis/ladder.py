@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from xinhuo.contracts import codec
@@ -40,6 +41,7 @@ REASONS = {
     "event.delivery_limit": ("投递次数超过上限", "The event came back more often than the delivery limit allows"),
     "event.rejected": ("消息队列拒收", "The broker dead-lettered the message for a reason of its own"),
     "event.too_early": ("等待在先的事件，多次重试仍未到", "The event waits for an earlier one that did not come"),
+    "event.data_refused": ("数据库无法保存其中的值", "It holds a value that the database cannot keep"),
     "handler.failed": ("处理时出错，多次重试仍失败", "The handler failed again and again"),
 }
 
@@ -125,7 +127,7 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
 
 def _park_or_bury(db: Database, handler: str, delivery: Delivery, error: Exception) -> None:
     with db.transaction() as session:
-        if isinstance(error, PermanentEventError):
+        if _is_permanent(error):
             _bury(session, db.service, handler, delivery, error, attempts=1)
             return
         _park(session, db.service, handler, delivery, error)
@@ -204,7 +206,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle]) -> bool:
 
 
 def _step(session: Session, service: str, handler: str, attempts: int, delivery: Delivery, error: Exception) -> None:
-    if isinstance(error, PermanentEventError) or attempts > len(PARK_FOR):
+    if _is_permanent(error) or attempts > len(PARK_FOR):
         _unpark(session, handler, delivery.envelope.id)
         _bury(session, service, handler, delivery, error, attempts=attempts)
         return
@@ -329,6 +331,11 @@ def insert_dead_letter(
     )
 
 
+def _is_permanent(error: Exception) -> bool:
+    """Tell whether trying again cannot help: the event itself is wrong, or holds what no column takes."""
+    return isinstance(error, PermanentEventError | DataError)
+
+
 def _wait(error: Exception, attempts: int) -> timedelta:
     if isinstance(error, RetryEventLater) and error.delay_seconds is not None:
         return timedelta(seconds=error.delay_seconds)
@@ -338,6 +345,8 @@ def _wait(error: Exception, attempts: int) -> timedelta:
 def _reason(error: Exception) -> str:
     if isinstance(error, PermanentEventError):
         return error.code
+    if isinstance(error, DataError):
+        return "event.data_refused"
     return "event.too_early" if isinstance(error, RetryEventLater) else "handler.failed"
 
 

@@ -166,11 +166,11 @@ class Relay:
     def _messages(self, rows: Any) -> Iterator[tuple[Outgoing, list[int]]]:
         if self.lane == "public":
             for row in rows:
-                body = codec.encode_public(codec.decode(bytes(row.payload)))
-                yield (
-                    Outgoing(PUBLIC_EXCHANGE, row.type, body, codec.CONTENT_TYPE, str(row.id), row.type, False),
-                    [row.seq],
-                )
+                if body := self._public_form(row):
+                    yield (
+                        Outgoing(PUBLIC_EXCHANGE, row.type, body, codec.CONTENT_TYPE, str(row.id), row.type, False),
+                        [row.seq],
+                    )
             return
         groups: dict[str, list[Any]] = {}
         for row in rows:
@@ -178,6 +178,26 @@ class Relay:
         for topic, members in groups.items():
             for part in _parts(members):
                 yield self._message(topic, part), [row.seq for row in part]
+
+    def _public_form(self, row: Any) -> bytes | None:
+        """Return what departments get; None, with the type held back, when this program cannot make it.
+
+        So it is after a downgrade, or when a contract makes public no longer what it did when the row was written.
+        """
+        try:
+            return codec.encode_public(codec.decode(bytes(row.payload)))
+        except (codec.Undecodable, ValueError) as error:
+            if row.type not in self._held:
+                log.error(
+                    "event_not_public",
+                    type=row.type,
+                    event_id=str(row.id),
+                    remedy="run the program that recorded it; the event stays in the outbox and is tried again",
+                    **logs.describe(error),
+                )
+            self._held[row.type] = time.monotonic() + HOLD_SECONDS
+            metrics.EVENTS_PUBLISHED.labels(row.type, self.lane, "unreadable").inc()
+            return None
 
     def _message(self, topic: str, part: list[Any]) -> Outgoing:
         bodies = [bytes(row.payload) for row in part]

@@ -164,6 +164,17 @@ def test_an_event_that_came_too_early_waits_as_long_as_it_asks(
     assert words(db) == []
 
 
+@pytest.mark.parametrize("word", ["a\0b", "x"])
+def test_a_value_that_no_column_takes_makes_a_dead_letter_at_once_and_no_eleven_minutes(
+    db: Database, word: str
+) -> None:
+    def handle(session: Session, envelopes: list[Envelope]) -> None:
+        session.execute(sa.text("SELECT 1 / (length(CAST(:word AS text)) - 1)"), {"word": word})
+
+    ladder.take(db, HANDLER, handle, deliveries(word))
+    assert (parked(db), dead(db)) == ([], [(HANDLER, "event.data_refused", 1)])
+
+
 def test_a_broken_rule_is_a_failure_of_the_handler_that_names_the_rule_and_no_value(db: Database) -> None:
     def handle(session: Session, envelopes: list[Envelope]) -> None:
         write(session, "undone")

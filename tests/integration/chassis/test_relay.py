@@ -286,6 +286,28 @@ def test_of_two_relays_one_works_and_both_lanes_have_one_each(db: Database, othe
 
 
 @pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE outbox SET type = 'awards.star_earned.v9', payload = '{}' WHERE seq = (SELECT min(seq) FROM outbox)",
+        "UPDATE outbox SET type = 'volunteers.not_public.v1',"
+        " payload = convert_to(replace(convert_from(payload, 'UTF8'), 'hours_logged.v1', 'not_public.v1'), 'UTF8')"
+        " WHERE seq = (SELECT min(seq) FROM outbox)",
+    ],
+)
+def test_an_event_without_a_public_form_stays_and_holds_up_no_other(db: Database, spoil: str) -> None:
+    publisher = Collecting()
+    record(db, "bad", "a", "b")
+    execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
+    execute(db, spoil)
+    public = Relay(db, publisher, lane="public")
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        assert public.publish_batch(connection) == 3
+        assert len(publisher.messages) == 2
+        assert public.publish_batch(connection) == 0, "held back for some seconds"
+    assert len(fetch(db, "SELECT 1 FROM outbox WHERE public_published_at IS NULL")) == 1
+
+
+@pytest.mark.parametrize(
     ("taken", "seconds"),
     [(0, 0), (1, 0.004), (2, 0.008), (37, 0.148), (38, 0.15), (399, 0.15), (400, 0), (1000, 0)],
 )
