@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import PermanentEventError, RetryEventLater
-from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.outbox import record
 from xinhuo.chassis.rules import DatedRule
 from xinhuo.contracts import awards
@@ -39,8 +38,9 @@ def add_to_tally(session: Session, envelopes: Sequence[Envelope], zone: tzinfo) 
     """Count a batch of logged and reversed hours, and announce the stars earned and withdrawn by it.
 
     The number of statements does not depend on the size of the batch. ``zone`` tells which day it is, and so
-    which thresholds are in force. Raises RetryEventLater when a reversal came before its original, and
-    NegativeTotal, SenselessMinutes, EntryConflict or ReversalMismatch for an event that cannot be right.
+    which thresholds are in force; for what a replay sends again that is the day on which it happened.
+    Raises RetryEventLater when a reversal came before its original, and NegativeTotal, SenselessMinutes,
+    EntryConflict or ReversalMismatch for an event that cannot be right.
     """
     changes = [
         (envelope, envelope.data) for envelope in envelopes if isinstance(envelope.data, HoursLogged | HoursReversed)
@@ -76,7 +76,10 @@ class _Award:
     occurrence: int
     threshold_minutes: int
     minutes_total: int
+    rule: str
+    earned_at: datetime
     withdrawn_by: UUID | None = None
+    withdrawn_at: datetime | None = None
 
 
 @dataclass
@@ -86,26 +89,31 @@ class _Book:
     session: Session
     now: datetime
     zone: tzinfo
-    rule: DatedRule[domain.Thresholds]
     tallies: dict[UUID, domain.Tally]
     entries: dict[UUID, _Entry]
     held: dict[tuple[UUID, int], UUID]
     """The award by which a volunteer holds a star."""
+    live: set[UUID]
+    """The volunteers of whom not everything that counts was brought back by a replay."""
+    rules: dict[date, DatedRule[domain.Thresholds]] = field(default_factory=dict)
     changed: set[UUID] = field(default_factory=set)
     new_entries: list[UUID] = field(default_factory=list)
     reversed_entries: list[UUID] = field(default_factory=list)
     new_awards: dict[UUID, _Award] = field(default_factory=dict)
-    withdrawn: dict[UUID, UUID] = field(default_factory=dict)
-    """The reversal that withdrew an award of an earlier batch."""
+    withdrawn: dict[UUID, tuple[UUID, datetime]] = field(default_factory=dict)
+    """The reversal that withdrew an award of an earlier batch, and when."""
 
     @classmethod
     def open(cls, session: Session, hours: Sequence[HoursLogged | HoursReversed], zone: tzinfo) -> "_Book":
         """Lock the tallies of a batch, in one order for everyone, and read what belongs to them."""
         volunteers = sorted({data.volunteer_id for data in hours})
         session.execute(_MAKE_TALLIES, {"volunteers": volunteers})
-        minutes: dict[UUID, int] = {
-            row.volunteer_id: row.minutes for row in session.execute(_LOCK_TALLIES, {"volunteers": volunteers})
-        }
+        minutes: dict[UUID, int] = {}
+        live: set[UUID] = set()
+        for row in session.execute(_LOCK_TALLIES, {"volunteers": volunteers}):
+            minutes[row.volunteer_id] = row.minutes
+            if row.live:
+                live.add(row.volunteer_id)
         stars: defaultdict[UUID, dict[int, domain.StarState]] = defaultdict(dict)
         held = {}
         for row in session.execute(_LAST_AWARDS, {"volunteers": volunteers}):
@@ -117,15 +125,14 @@ class _Book:
             row.entry_id: _Entry(row.volunteer_id, row.minutes, row.reversed_by)
             for row in session.execute(_ENTRIES, {"entries": [data.entry_id for data in hours]})
         }
-        now = database_now(session)
         return cls(
             session=session,
-            now=now,
+            now=database_now(session),
             zone=zone,
-            rule=thresholds.on(now.astimezone(zone).date()),
             tallies={key: domain.Tally(value, stars.get(key, {})) for key, value in minutes.items()},
             entries=entries,
             held=held,
+            live=live,
         )
 
     def add(self, envelope: Envelope, logged: HoursLogged) -> None:
@@ -157,22 +164,40 @@ class _Book:
         self.reversed_entries.append(taken.entry_id)
 
     def _apply(self, envelope: Envelope, volunteer: UUID, change: domain.Logged | domain.Reversed) -> None:
-        self.tallies[volunteer], outcomes = domain.apply(self.tallies[volunteer], change, self.rule.value)
+        moment = envelope.time if envelope.replayed else self.now
+        rule = self._rule_on(moment.astimezone(self.zone).date())
+        if not envelope.replayed:
+            self.live.add(volunteer)
+        self.tallies[volunteer], outcomes = domain.apply(self.tallies[volunteer], change, rule.value)
         self.changed.add(volunteer)
         for outcome in outcomes:
             if isinstance(outcome, domain.StarEarned):
-                self._earn(envelope, volunteer, outcome)
+                self._earn(envelope, volunteer, outcome, rule, moment)
             else:
-                self._withdraw(envelope, volunteer, outcome)
+                self._withdraw(envelope, volunteer, outcome, rule, moment)
 
-    def _earn(self, envelope: Envelope, volunteer: UUID, earned: domain.StarEarned) -> None:
+    def _rule_on(self, day: date) -> DatedRule[domain.Thresholds]:
+        if day not in self.rules:
+            self.rules[day] = thresholds.on(day)
+        return self.rules[day]
+
+    def _earn(
+        self,
+        envelope: Envelope,
+        volunteer: UUID,
+        earned: domain.StarEarned,
+        rule: DatedRule[domain.Thresholds],
+        moment: datetime,
+    ) -> None:
         award = _Award(
-            award_id=new_id(),
+            award_id=domain.award_id(volunteer, earned.star, earned.occurrence),
             volunteer_id=volunteer,
             star=earned.star,
             occurrence=earned.occurrence,
-            threshold_minutes=self.rule.value.of_star(earned.star),
+            threshold_minutes=rule.value.of_star(earned.star),
             minutes_total=earned.minutes_total,
+            rule=rule.reference,
+            earned_at=moment,
         )
         self.new_awards[award.award_id] = award
         self.held[volunteer, earned.star] = award.award_id
@@ -183,17 +208,25 @@ class _Book:
             occurrence=award.occurrence,
             minutes_total=award.minutes_total,
             threshold_minutes=award.threshold_minutes,
-            rule=self.rule.reference,
-            earned_on=self.now.astimezone(self.zone).date(),
+            rule=award.rule,
+            earned_on=moment.astimezone(self.zone).date(),
         )
-        record(self.session, event, caused_by=envelope)
+        record(self.session, event, caused_by=envelope, replayed=volunteer not in self.live)
 
-    def _withdraw(self, envelope: Envelope, volunteer: UUID, taken: domain.StarWithdrawn) -> None:
+    def _withdraw(
+        self,
+        envelope: Envelope,
+        volunteer: UUID,
+        taken: domain.StarWithdrawn,
+        rule: DatedRule[domain.Thresholds],
+        moment: datetime,
+    ) -> None:
         award_id = self.held.pop((volunteer, taken.star))
         if award_id in self.new_awards:
             self.new_awards[award_id].withdrawn_by = taken.reversal_id
+            self.new_awards[award_id].withdrawn_at = moment
         else:
-            self.withdrawn[award_id] = taken.reversal_id
+            self.withdrawn[award_id] = taken.reversal_id, moment
         event = awards.StarWithdrawn(
             award_id=award_id,
             volunteer_id=volunteer,
@@ -201,11 +234,11 @@ class _Book:
             occurrence=taken.occurrence,
             reversal_id=taken.reversal_id,
             minutes_total=taken.minutes_total,
-            threshold_minutes=self.rule.value.of_star(taken.star),
-            rule=self.rule.reference,
-            withdrawn_on=self.now.astimezone(self.zone).date(),
+            threshold_minutes=rule.value.of_star(taken.star),
+            rule=rule.reference,
+            withdrawn_on=moment.astimezone(self.zone).date(),
         )
-        record(self.session, event, caused_by=envelope)
+        record(self.session, event, caused_by=envelope, replayed=volunteer not in self.live)
 
     def write(self, session: Session) -> None:
         """Write what the batch changed: one statement a table."""
@@ -215,6 +248,7 @@ class _Book:
                 {
                     "volunteers": list(self.changed),
                     "minutes": [self.tallies[volunteer].minutes for volunteer in self.changed],
+                    "live": [volunteer in self.live for volunteer in self.changed],
                 },
             )
         if self.new_entries:
@@ -239,7 +273,11 @@ class _Book:
         if self.withdrawn:
             session.execute(
                 _WITHDRAW_AWARDS,
-                {"awards": list(self.withdrawn), "reversals": list(self.withdrawn.values()), "now": self.now},
+                {
+                    "awards": list(self.withdrawn),
+                    "reversals": [reversal_id for reversal_id, _ in self.withdrawn.values()],
+                    "moments": [moment for _, moment in self.withdrawn.values()],
+                },
             )
         if self.new_awards:
             new = list(self.new_awards.values())
@@ -253,8 +291,9 @@ class _Book:
                     "thresholds": [award.threshold_minutes for award in new],
                     "totals": [award.minutes_total for award in new],
                     "reversals": [award.withdrawn_by for award in new],
-                    "rule": self.rule.reference,
-                    "now": self.now,
+                    "withdrawn": [award.withdrawn_at for award in new],
+                    "rules": [award.rule for award in new],
+                    "earned": [award.earned_at for award in new],
                 },
             )
 
@@ -264,7 +303,8 @@ _MAKE_TALLIES = sa.text(
     " SELECT id FROM unnest(CAST(:volunteers AS uuid[])) AS new (id) ORDER BY id ON CONFLICT DO NOTHING"
 )
 _LOCK_TALLIES = sa.text(
-    "SELECT volunteer_id, minutes FROM tallies WHERE volunteer_id = ANY(:volunteers) ORDER BY volunteer_id FOR UPDATE"
+    "SELECT volunteer_id, minutes, live FROM tallies WHERE volunteer_id = ANY(:volunteers)"
+    " ORDER BY volunteer_id FOR UPDATE"
 )
 _LAST_AWARDS = sa.text(
     "SELECT DISTINCT ON (volunteer_id, star)"
@@ -275,8 +315,9 @@ _ENTRIES = sa.text(
     "SELECT entry_id, volunteer_id, minutes, reversed_by FROM tally_entries WHERE entry_id = ANY(:entries)"
 )
 _WRITE_TALLIES = sa.text(
-    "UPDATE tallies SET minutes = new.minutes"
-    " FROM unnest(CAST(:volunteers AS uuid[]), CAST(:minutes AS bigint[])) AS new (volunteer_id, minutes)"
+    "UPDATE tallies SET minutes = new.minutes, live = new.live"
+    " FROM unnest(CAST(:volunteers AS uuid[]), CAST(:minutes AS bigint[]), CAST(:live AS boolean[]))"
+    " AS new (volunteer_id, minutes, live)"
     " WHERE tallies.volunteer_id = new.volunteer_id"
 )
 _INSERT_ENTRIES = sa.text(
@@ -292,15 +333,14 @@ _REVERSE_ENTRIES = sa.text(
 _INSERT_AWARDS = sa.text(
     "INSERT INTO stars (award_id, volunteer_id, star, occurrence, threshold_minutes, minutes_total,"
     " withdrawn_by, withdrawn_at, rule, earned_at)"
-    " SELECT id, volunteer_id, star, occurrence, threshold, total, reversal_id,"
-    " CASE WHEN reversal_id IS NOT NULL THEN CAST(:now AS timestamptz) END, :rule, :now"
-    " FROM unnest(CAST(:awards AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:stars AS smallint[]),"
+    " SELECT * FROM unnest(CAST(:awards AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:stars AS smallint[]),"
     " CAST(:occurrences AS integer[]), CAST(:thresholds AS integer[]), CAST(:totals AS bigint[]),"
-    " CAST(:reversals AS uuid[]))"
-    " AS new (id, volunteer_id, star, occurrence, threshold, total, reversal_id)"
+    " CAST(:reversals AS uuid[]), CAST(:withdrawn AS timestamptz[]), CAST(:rules AS text[]),"
+    " CAST(:earned AS timestamptz[]))"
 )
 _WITHDRAW_AWARDS = sa.text(
-    "UPDATE stars SET withdrawn_at = :now, withdrawn_by = new.reversal_id"
-    " FROM unnest(CAST(:awards AS uuid[]), CAST(:reversals AS uuid[])) AS new (award_id, reversal_id)"
+    "UPDATE stars SET withdrawn_at = new.moment, withdrawn_by = new.reversal_id"
+    " FROM unnest(CAST(:awards AS uuid[]), CAST(:reversals AS uuid[]), CAST(:moments AS timestamptz[]))"
+    " AS new (award_id, reversal_id, moment)"
     " WHERE stars.award_id = new.award_id"
 )

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from xinhuo.chassis.errors import PermanentEventError
 
 STAR_NAMES = ("一星级", "二星级", "三星级", "四星级", "五星级")
 MINUTES_PER_HOUR = 60
+#: Permanent, like every award that was ever named by it.
+_AWARDS = UUID("3f0c8f5e-7a4b-5d1e-9c62-0b6d4a1f8e27")
 
 
 class NegativeTotal(PermanentEventError):
@@ -60,6 +62,14 @@ def star_for(minutes: int, thresholds: Thresholds) -> int:
     """Return the star (0 for none) that a total of minutes reaches; the threshold itself is included."""
     # 《民法典》第一千二百五十九条: “以上”包括本数。
     return bisect_right(thresholds.minutes, minutes)
+
+
+def award_id(volunteer_id: UUID, star: int, occurrence: int) -> UUID:
+    """Return the id of an occurrence of a volunteer's star: the same whenever, and however often, it is worked out.
+
+    So whoever was told of it knows it again after a replay; the id tells nothing about the volunteer.
+    """
+    return uuid5(_AWARDS, f"{volunteer_id}/{star}/{occurrence}")
 
 
 @dataclass(frozen=True, slots=True)

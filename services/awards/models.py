@@ -11,6 +11,8 @@ tallies = sa.Table(
     metadata,
     sa.Column("volunteer_id", sa.Uuid, primary_key=True),
     sa.Column("minutes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    # False while all that counts was brought back by a replay: its stars were announced when they were earned.
+    sa.Column("live", sa.Boolean, nullable=False, server_default=sa.text("false")),
 )
 
 #: The ledger entries in the tallies, so that a reversal finds what it takes back, and finds it once.

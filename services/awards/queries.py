@@ -1,6 +1,6 @@
 """What reads stars: plain data for one volunteer, for all, and the thresholds themselves."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -62,13 +62,21 @@ def _explained(row: dict[str, Any]) -> dict[str, Any]:
 
 def earned_stars(session: Session, query: dict[str, Any]) -> Listed:
     """Return a page of the stars that were earned, newest first, of one star only when ``star`` is given."""
-    wanted = sa.select(stars).order_by(stars.c.award_id.desc()).limit(query["limit"] + 1)
+    wanted = sa.select(stars).order_by(stars.c.earned_at.desc(), stars.c.award_id.desc()).limit(query["limit"] + 1)
     if query["star"] is not None:
         wanted = wanted.where(stars.c.star == query["star"])
-    if cursor := read_cursor(query["after"], UUID):
-        wanted = wanted.where(stars.c.award_id < cursor[0])
+    if cursor := read_cursor(query["after"], _instant, UUID):
+        wanted = wanted.where(sa.tuple_(stars.c.earned_at, stars.c.award_id) < sa.tuple_(*cursor))
     found = [_explained(row) for row in rows(session.execute(wanted))]
-    return page_of(found, query["limit"], lambda row: (row["award_id"],))
+    return page_of(found, query["limit"], lambda row: (row["earned_at"], row["award_id"]))
+
+
+def _instant(text: str) -> datetime:
+    """Read an instant of a cursor; raises ValueError, for one without offset too."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError
+    return instant
 
 
 def star_counts(session: Session) -> dict[str, Any]:

@@ -20,6 +20,11 @@ from .models import messages
 
 HOURS_LOGGED = "hours_logged"
 STAR_EARNED = "star_earned"
+#: A message that waits for whatever channel reaches the volunteer.
+WRITTEN = "written"
+#: A message about something of which the volunteer was told in its time: it stands in the inbox again, as a read
+#: one, and no channel that sends ever takes it.
+RESTORED = "restored"
 
 
 class MessageNotFound(NotFound):
@@ -38,6 +43,7 @@ class Message:
     subject_id: UUID
     occurrence: int
     text: texts.Text
+    replayed: bool = False
 
     @property
     def key(self) -> tuple[UUID, str, UUID, int]:
@@ -47,7 +53,7 @@ class Message:
 
 def acknowledge_hours(session: Session, envelopes: Sequence[Envelope]) -> None:
     """Thank volunteers for the hours of a batch, once for each entry of the ledger."""
-    logged = [envelope.data for envelope in envelopes if isinstance(envelope.data, HoursLogged)]
+    logged = [(envelope.data, envelope) for envelope in envelopes if isinstance(envelope.data, HoursLogged)]
     hand_over(
         session,
         [
@@ -57,15 +63,16 @@ def acknowledge_hours(session: Session, envelopes: Sequence[Envelope]) -> None:
                 hours.entry_id,
                 1,
                 texts.write(HOURS_LOGGED, served_on=hours.served_on, minutes=hours.minutes),
+                envelope.replayed,
             )
-            for hours in logged
+            for hours, envelope in logged
         ],
     )
 
 
 def acknowledge_star(session: Session, envelopes: Sequence[Envelope]) -> None:
     """Congratulate volunteers on the stars of a batch, once for each occurrence of a star."""
-    earned = [envelope.data for envelope in envelopes if isinstance(envelope.data, StarEarned)]
+    earned = [(envelope.data, envelope) for envelope in envelopes if isinstance(envelope.data, StarEarned)]
     hand_over(
         session,
         [
@@ -81,8 +88,9 @@ def acknowledge_star(session: Session, envelopes: Sequence[Envelope]) -> None:
                     minutes_total=star.minutes_total,
                     threshold_minutes=star.threshold_minutes,
                 ),
+                envelope.replayed,
             )
-            for star in earned
+            for star, envelope in earned
         ],
     )
 
@@ -90,7 +98,9 @@ def acknowledge_star(session: Session, envelopes: Sequence[Envelope]) -> None:
 def hand_over(session: Session, batch: Sequence[Message]) -> None:
     """Give messages to the channel that reaches the volunteer: the in-app inbox, whoever the volunteer is.
 
-    Every message of the system passes here. What was handed over before is left as it is. One statement.
+    Every message of the system passes here, and no other place may tell a volunteer anything. What was handed over
+    before is left as it is. What only a replay brings is entered as ``restored``: a channel that sends (a short
+    message, an e-mail) takes messages in the state ``written`` and no others. One statement.
     """
     # In the order of the unique key, so that two batches with the same messages cannot wait for each other.
     ordered = sorted(batch, key=lambda message: message.key)
@@ -105,6 +115,7 @@ def hand_over(session: Session, batch: Sequence[Message]) -> None:
             "templates": [message.text.template for message in ordered],
             "titles": [message.text.title for message in ordered],
             "texts": [message.text.text for message in ordered],
+            "states": [RESTORED if message.replayed else WRITTEN for message in ordered],
         },
     )
 
@@ -125,9 +136,13 @@ def read_message(session: Session, message_id: UUID) -> dict[str, Any]:
 
 
 _PUT_INTO_INBOX = sa.text(
-    "INSERT INTO messages (id, volunteer_id, occasion, subject_id, occurrence, template, title, text)"
-    " SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:occasions AS text[]),"
+    "INSERT INTO messages"
+    " (id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state, read_at)"
+    " SELECT id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state,"
+    " CASE WHEN state = 'restored' THEN clock_timestamp() END"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:occasions AS text[]),"
     " CAST(:subjects AS uuid[]), CAST(:occurrences AS integer[]), CAST(:templates AS text[]),"
-    " CAST(:titles AS text[]), CAST(:texts AS text[]))"
+    " CAST(:titles AS text[]), CAST(:texts AS text[]), CAST(:states AS text[]))"
+    " AS new (id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state)"
     " ON CONFLICT DO NOTHING"
 )

@@ -8,6 +8,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.contracts import codec
+
 from .errors import PermanentEventError
 
 _CLAIM = sa.text(
@@ -38,8 +40,8 @@ class Claim:
 
 
 def body_hash(body: bytes) -> bytes:
-    """Return the SHA-256 by which two deliveries of one event are known to be the same."""
-    return hashlib.sha256(body).digest()
+    """Return the SHA-256 by which two deliveries of one event are known to be the same, replayed or not."""
+    return hashlib.sha256(codec.as_recorded(body)).digest()
 
 
 def claim(session: Session, handler: str, offered: Sequence[tuple[UUID, bytes]]) -> Claim:

@@ -23,28 +23,34 @@ _REHEARSING = "xinhuo_rehearsing"
 _INSERT_AND_WAKE = sa.text(
     """
     WITH kept AS (
-        INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, public)
-        SELECT * FROM unnest(
+        INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, public, public_published_at)
+        SELECT id, kind, subject, topic, payload, public, CASE WHEN replayed THEN clock_timestamp() END
+        FROM unnest(
             CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]), CAST(:topics AS text[]),
-            CAST(:payloads AS bytea[]), CAST(:publics AS boolean[]))
+            CAST(:payloads AS bytea[]), CAST(:publics AS boolean[]), CAST(:replayed AS boolean[]))
+            AS new (id, kind, subject, topic, payload, public, replayed)
     )
     SELECT pg_notify('xinhuo_outbox_' || current_schema(), '')
     """
 )
 
 
-def record(session: Session, event: Event, *, caused_by: codec.Envelope | None = None) -> UUID:
+def record(session: Session, event: Event, *, caused_by: codec.Envelope | None = None, replayed: bool = False) -> UUID:
     """Note that something became true; the event goes out only, and certainly, when the session commits.
 
-    Returns the event's id (UUIDv7). Raises Undecodable when the event is larger than 64 KiB.
+    ``replayed`` says that it came about once before, and only a replay brings it about again: our own services
+    get it with that mark, departments do not get it. Returns the event's id (UUIDv7). Raises Undecodable when
+    the event is larger than 64 KiB.
     """
-    return record_all(session, [event], caused_by=caused_by)[0]
+    return record_all(session, [event], caused_by=caused_by, replayed=replayed)[0]
 
 
-def record_all(session: Session, events: Iterable[Event], *, caused_by: codec.Envelope | None = None) -> list[UUID]:
+def record_all(
+    session: Session, events: Iterable[Event], *, caused_by: codec.Envelope | None = None, replayed: bool = False
+) -> list[UUID]:
     """Note everything that one piece of work made true, in order; the events share its time and span.
 
-    Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
+    ``replayed`` as in ``record``. Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
     """
     made: list[tuple[codec.Envelope, bytes]] = []
     now = datetime.now(UTC)
@@ -61,6 +67,7 @@ def record_all(session: Session, events: Iterable[Event], *, caused_by: codec.En
             traceparent=traceparent,
             correlationid=correlationid,
             causationid=causationid,
+            replayed=replayed,
         )
         made.append((envelope, codec.encode(envelope)))
     if made and not session.info.get(_REHEARSING):
@@ -112,6 +119,8 @@ def _write(session: Session, pending: Sequence[tuple[codec.Envelope, bytes]]) ->
             "topics": [envelope.type for envelope, _ in pending],
             "payloads": [payload for _, payload in pending],
             "publics": [envelope.data.public for envelope, _ in pending],
+            # Departments were told when it happened.
+            "replayed": [envelope.replayed for envelope, _ in pending],
         },
     )
     for topic, count in Counter(envelope.type for envelope, _ in pending).items():

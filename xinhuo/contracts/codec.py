@@ -15,6 +15,8 @@ MAX_EVENT_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_EVENTS = 100
 _PUBLIC = ":public"
+#: How the bytes of an event end that a replay sends again, or that only a replay brought about.
+_REPLAYED = b',"replayed":true}'
 
 
 #: Why bytes are no event, by stable code: in Chinese and in English.
@@ -51,6 +53,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str | None = None
     correlationid: str | None = None
     causationid: str | None = None
+    replayed: bool = False
+    """Sent again by a replay, or brought about by nothing but one: nobody is to be told of it once more."""
 
     @property
     def type(self) -> str:
@@ -71,6 +75,7 @@ class _Wire(msgspec.Struct, kw_only=True, omit_defaults=True):
     traceparent: str | None = None
     correlationid: str | None = None
     causationid: str | None = None
+    replayed: bool = False  # the last one, see _REPLAYED
 
 
 _wire_decoder = msgspec.json.Decoder(_Wire)
@@ -131,6 +136,7 @@ def _write(envelope: Envelope, subject: str | None, data: bytes, schema: str, li
             traceparent=envelope.traceparent,
             correlationid=envelope.correlationid,
             causationid=envelope.causationid,
+            replayed=envelope.replayed,
             data=msgspec.Raw(data),
         )
     )
@@ -144,8 +150,8 @@ def decode(body: bytes) -> Envelope:
 
     Raises Undecodable with one of the codes of CODES.
     """
-    if len(body) > MAX_EVENT_BYTES:
-        raise Undecodable("event.too_large", f"{len(body)} bytes, the limit is {MAX_EVENT_BYTES}")
+    if (size := len(as_recorded(body))) > MAX_EVENT_BYTES:
+        raise Undecodable("event.too_large", f"{size} bytes, the limit is {MAX_EVENT_BYTES}")
     try:
         str(body, "utf-8")  # msgspec looks at the encoding of the fields it knows only
         wire = _wire_decoder.decode(body)
@@ -174,7 +180,18 @@ def decode(body: bytes) -> Envelope:
         traceparent=wire.traceparent,
         correlationid=wire.correlationid,
         causationid=wire.causationid,
+        replayed=wire.replayed,
     )
+
+
+def as_replayed(body: bytes) -> bytes:
+    """Return an encoded event with the mark of a replay, the CloudEvents extension ``replayed``."""
+    return body if body.endswith(_REPLAYED) else body[:-1] + _REPLAYED
+
+
+def as_recorded(body: bytes) -> bytes:
+    """Return the bytes without the mark of a replay: what tells whether two deliveries are one and the same event."""
+    return body[: -len(_REPLAYED)] + b"}" if body.endswith(_REPLAYED) else body
 
 
 def join_batch(bodies: "list[bytes]") -> bytes:
