@@ -183,6 +183,7 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
             children.stop()
         return
     from xinhuo.chassis.adapters.inprocess import InProcess
+    from xinhuo.chassis.adapters.threaded_http import Slots
 
     services = [build.make_service(name, settings) for name in SERVICES]
     everything = InProcess(services, build.full_topology())
@@ -191,10 +192,9 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
             port = settings.port_of(service.name)
             try:
                 everything.serve(
-                    build.make_app(service),
+                    build.make_app(service, Slots(min(settings.http_workers, 16))),
                     settings.host,
                     port,
-                    workers=min(settings.http_workers, 16),
                     seconds=settings.request_seconds,
                 )
             except OSError as error:

@@ -124,7 +124,7 @@ def threaded(database_url: str) -> Iterator[Server]:
     service = make_service(Volunteers, database_url)
     adapter = InProcess([], Topology((), ()))
     try:
-        port = adapter.serve(build.make_app(service), LOOPBACK, 0, workers=8, seconds=PATIENCE)
+        port = adapter.serve(build.make_app(service), LOOPBACK, 0, seconds=PATIENCE)
         yield Server("threads", port)
     finally:
         adapter.stop()

@@ -221,13 +221,13 @@ def test_a_port_that_is_taken_is_an_error_at_the_start(desk: Desk) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=r"in use|No socket could be created"):
-            adapter.serve(HttpApp(desk), LOOPBACK, port, workers=1, seconds=5)
+            adapter.serve(HttpApp(desk), LOOPBACK, port, seconds=5)
     adapter.stop()
 
 
 def test_http_is_served_until_the_stop_and_an_answer_in_the_making_is_finished(desk: Desk, db: Database) -> None:
     adapter = InProcess([desk], topology.of([Desk]))
-    port = adapter.serve(HttpApp(desk), LOOPBACK, 0, workers=2, seconds=5)
+    port = adapter.serve(HttpApp(desk), LOOPBACK, 0, seconds=5)
     answers: list[int] = []
 
     def ask() -> None:

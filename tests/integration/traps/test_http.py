@@ -175,7 +175,7 @@ def test_11_remedy_a_taken_port_is_refused_in_process(ours: int, empty_database:
     adapter = InProcess([], Topology((), ()))
     try:
         with pytest.raises(OSError, match="in use"):
-            adapter.serve(lambda *_: [], LOOPBACK, ours, workers=1, seconds=5)
+            adapter.serve(lambda *_: [], LOOPBACK, ours, seconds=5)
     finally:
         adapter.stop()
 

@@ -4,13 +4,11 @@ The memory broker confirms nothing and forgets everything with the process; what
 at start every recorded event that a subscribed handler has not seen is published again (``republish``).
 """
 
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from cheroot import wsgi
 from kombu import Connection
 from kombu.transport.memory import Channel as MemoryChannel
 from kombu.transport.memory import Transport as MemoryTransport
@@ -24,10 +22,11 @@ from ..service import Service
 from ..topology import Topology, events_exchange, queue_name, routing_key, subscribed_topics
 from ..wire import Incoming, Outgoing
 from ..worker import Worker
+from .threaded_http import HttpServer, stop_all
 
 log = logs.get("inprocess")
 _IDLE_SECONDS = 1.0
-_HEADER_LIMIT = 64 * 1024
+_DRAIN_SECONDS = 10.0
 
 
 class MemoryBroker:
@@ -187,7 +186,7 @@ class InProcess:
         self.workers = {service.name: Worker(service) for service in self.services}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._servers: list[wsgi.Server] = []
+        self._servers: list[HttpServer] = []
         #: Set, with ``failure``, when one of the threads ended by an error that nobody expected.
         self.failed = threading.Event()
         self.failure: Exception | None = None
@@ -212,24 +211,18 @@ class InProcess:
                 self._run(consumer.queue, consumer.run, self._stop)
             self._run(f"{service.name}.housekeeping", worker.housekeep, self._stop)
 
-    def serve(self, app: Any, host: str, port: int, *, workers: int, seconds: int) -> int:
+    def serve(self, app: Any, host: str, port: int, *, seconds: int) -> int:
         """Serve a WSGI application on an address; return the port. Raises OSError when it is taken."""
-        server = wsgi.Server((host, port), app, numthreads=workers, timeout=seconds, server_name="xinhuo")
-        server.max_request_header_size = _HEADER_LIMIT  # cheroot's own is none
-        server.error_log = _log_server_error  # type: ignore[method-assign]  # cheroot's own way to say so
+        server = HttpServer((host, port), app, seconds=seconds, drain=_DRAIN_SECONDS)
         server.prepare()
         self._servers.append(server)
         self._run(f"http {port}", server.serve)
-        return int(server.bind_addr[1])
+        return server.port
 
-    def stop(self, timeout: float = 10.0) -> None:
+    def stop(self, timeout: float = _DRAIN_SECONDS) -> None:
         """Stop answering, finish what is in flight, and end all threads."""
         self._stop.set()
-        stopping = [threading.Thread(target=server.stop, name="http stop") for server in self._servers]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join(timeout)
+        stop_all(self._servers, timeout)
         self.broker.ring()
         for thread in self._threads:
             thread.join(timeout)
@@ -246,12 +239,6 @@ class InProcess:
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
-
-
-def _log_server_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:
-    """Log what the HTTP server reports about itself, without its text, which may quote a request."""
-    if level >= 40:
-        log.error("http_server_error", **({} if (error := sys.exception()) is None else logs.describe(error)))
 
 
 def republish(publisher: MemoryPublisher, worker: Worker) -> int:

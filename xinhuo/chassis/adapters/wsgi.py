@@ -10,17 +10,13 @@ import eventlet
 import eventlet.wsgi
 
 from .. import logs
+from .heads import FIELD, MOST_FIELDS, SLOWEST
 
 log = logs.get("http_server")
 
 
 #: The first line of what clients of today send; the rest is left to the standard library.
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-.0-~][!-~]*|/) HTTP/1\.1\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r?\n")
-_MOST_FIELDS = 100
-
-#: How fast, in bytes a second, a body must come in that takes longer than the time a request may take.
-_SLOWEST = 64 * 1024
 
 
 def _until(deadline: float, read: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,11 +87,11 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
         self.requestline = f"{self.command} {self.path} HTTP/1.1"
         pairs: list[tuple[str, str]] = []
         while (read := self.rfile.readline()) not in {b"\r\n", b"\n"}:
-            field = _FIELD.fullmatch(read)
+            field = FIELD.fullmatch(read)
             if field is None:
                 return self._refuse(HTTPStatus.BAD_REQUEST)
             pairs.append((field[1].decode(), field[2].decode("latin-1")))
-            if len(pairs) > _MOST_FIELDS:
+            if len(pairs) > MOST_FIELDS:
                 return self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self.headers = Fields(pairs)
         self.close_connection = self.headers.get("Connection", "").lower() == "close"
@@ -105,7 +101,7 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
         """Describe the request to the application."""
         environ: dict[str, Any] = super().get_environ()
         body = environ["eventlet.input"]
-        deadline = time.monotonic() + self.seconds + (body.content_length or 0) / _SLOWEST
+        deadline = time.monotonic() + self.seconds + (body.content_length or 0) / SLOWEST
         body.read, body.discard = _until(deadline, body.read), _until(deadline, body.discard)
         return environ
 
