@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from werkzeug.test import Client
 
-from xinhuo.chassis import ladder
+from xinhuo.chassis import ladder, parked
 from xinhuo.chassis.config import Settings, load
 from xinhuo.chassis.db import Database, rows
 from xinhuo.chassis.ids import new_id
@@ -71,7 +71,7 @@ def retry_parked(service: Service) -> int:
     handlers = {
         queue_name(service.name, method): getattr(service, method) for method in marked(type(service), Subscription)
     }
-    return ladder.retry_parked(service.runtime.db, handlers)
+    return parked.retry_parked(service.runtime.db, handlers)
 
 
 def recorded(service: Service, topic: str | None = None) -> list[codec.Envelope]:

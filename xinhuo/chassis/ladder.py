@@ -7,7 +7,7 @@ An outage of the database is no attempt: it surfaces as DatabaseUnavailable and 
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -46,7 +46,7 @@ REASONS = {
 }
 
 #: What a constraint would refuse at the commit is to be this event's failure, and no end of the whole attempt.
-_CHECK_NOW = sa.text("SET CONSTRAINTS ALL IMMEDIATE")
+CHECK_NOW = sa.text("SET CONSTRAINTS ALL IMMEDIATE")
 
 log = logs.get("ladder")
 
@@ -106,7 +106,7 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
         for delivery in batch:
             if delivery.offer in claim.conflicting:
                 conflict = inbox.EventIdConflict("the id belongs to another body")
-                _insert_dead(session, handler, delivery, conflict.code, conflict.reason, None, 0)
+                bury_delivery(session, handler, delivery, conflict.code, conflict.reason, None, 0)
             elif delivery.envelope.id in claim.fresh:
                 fresh.setdefault(delivery.envelope.id, delivery.envelope)
         if fresh:
@@ -127,8 +127,8 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
 
 def _park_or_bury(db: Database, handler: str, delivery: Delivery, error: Exception) -> None:
     with db.transaction() as session:
-        if _is_permanent(error):
-            _bury(session, db.service, handler, delivery, error, attempts=1)
+        if is_permanent(error):
+            bury(session, db.service, handler, delivery, error, attempts=1)
             return
         _park(session, db.service, handler, delivery, error)
 
@@ -144,111 +144,42 @@ def _park(session: Session, service: str, handler: str, delivery: Delivery, erro
             "id": delivery.envelope.id,
             "handler": handler,
             "body": delivery.body,
-            "wait": _wait(error, 1),
-            "reason": _reason(error),
-            "error": _describe(error),
+            "wait": wait_of(error, 1),
+            "reason": reason_of(error),
+            "error": describe(error),
         },
     )
     metrics.EVENTS_CONSUMED.labels(service, handler, "parked").inc()
-    log.warning("event_parked", handler=handler, event_id=str(delivery.envelope.id), reason=_reason(error), attempts=1)
-
-
-def retry_parked(db: Database, handlers: Mapping[str, Handle], *, limit: int = 100) -> int:
-    """Try parked events that are due again, each in its own transaction; return how many were tried.
-
-    Raises DatabaseUnavailable when the database is away. Several processes may do this at once.
-    """
-    for tried in range(limit):
-        if not _retry_one(db, handlers):
-            return tried
-    return limit
-
-
-def _retry_one(db: Database, handlers: Mapping[str, Handle]) -> bool:
-    with db.transaction() as session:
-        row = session.execute(
-            sa.text(
-                "SELECT event_id, handler, body, attempts FROM parked_events"
-                " WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers)"
-                " ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED"
-            ),
-            {"handlers": list(handlers)},
-        ).one_or_none()
-        if row is None:
-            return False
-        body = bytes(row.body)
-        try:
-            delivery = Delivery(body, codec.decode(body))
-        except codec.Undecodable as error:  # else it would stand in the way of all others for ever
-            _unpark(session, row.handler, row.event_id)
-            insert_dead_letter(
-                session, row.handler, body, error.code, error.why, event_id=row.event_id, attempts=row.attempts
-            )
-            metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
-            return True
-        try:
-            with trace.traced(delivery.envelope.traceparent), session.begin_nested():
-                claim = inbox.claim(session, row.handler, [delivery.offer])
-                if claim.conflicting:
-                    raise inbox.EventIdConflict("the id belongs to another body")
-                if claim.fresh:
-                    handlers[row.handler](session, [delivery.envelope])
-                    session.flush()
-                    session.execute(_CHECK_NOW)
-        except Exception as error:  # the next step of the ladder, below, is where it goes
-            if is_outage(error):
-                raise
-            _step(session, db.service, row.handler, row.attempts + 1, delivery, error)
-            return True
-        _unpark(session, row.handler, row.event_id)
-        metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "ok").inc()
-    return True
-
-
-def _step(session: Session, service: str, handler: str, attempts: int, delivery: Delivery, error: Exception) -> None:
-    if _is_permanent(error) or attempts > len(PARK_FOR):
-        _unpark(session, handler, delivery.envelope.id)
-        _bury(session, service, handler, delivery, error, attempts=attempts)
-        return
-    session.execute(
-        sa.text(
-            "UPDATE parked_events SET attempts = :attempts, next_attempt_at = clock_timestamp() + :wait,"
-            " reason = :reason, error = :error WHERE handler = :handler AND event_id = :id"
-        ),
-        {
-            "attempts": attempts,
-            "wait": _wait(error, attempts),
-            "reason": _reason(error),
-            "error": _describe(error),
-            "handler": handler,
-            "id": delivery.envelope.id,
-        },
-    )
-    metrics.EVENTS_CONSUMED.labels(service, handler, "parked").inc()
-
-
-def _unpark(session: Session, handler: str, event_id: UUID) -> None:
-    session.execute(
-        sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = :id"),
-        {"handler": handler, "id": event_id},
+    log.warning(
+        "event_parked", handler=handler, event_id=str(delivery.envelope.id), reason=reason_of(error), attempts=1
     )
 
 
-def _bury(session: Session, service: str, handler: str, delivery: Delivery, error: Exception, *, attempts: int) -> None:
+def bury(
+    session: Session,
+    service: str,
+    handler: str,
+    delivery: Delivery,
+    error: Exception,
+    *,
+    attempts: int,
+    retry_of: UUID | None = None,
+) -> None:
+    """Make a dead letter of an event that failed, naming the one that it was retried from."""
     stack = "".join(traceback.format_tb(error.__traceback__))[-8000:]
-    _insert_dead(session, handler, delivery, _reason(error), _describe(error), stack, attempts)
+    bury_delivery(session, handler, delivery, reason_of(error), describe(error), stack, attempts, retry_of)
     metrics.EVENTS_CONSUMED.labels(service, handler, "dead_lettered").inc()
     log.error(
         "event_dead_lettered",
         handler=handler,
         event_id=str(delivery.envelope.id),
-        reason=_reason(error),
+        reason=reason_of(error),
         attempts=attempts,
-        remedy="see dead_letters; fix the cause, then retry the event",
+        remedy=f"look with 'xinhuo dead list --service {service}', mend the cause, then 'xinhuo dead retry'",
     )
 
 
-def _insert_dead(
+def bury_delivery(
     session: Session,
     handler: str,
     delivery: Delivery,
@@ -256,11 +187,13 @@ def _insert_dead(
     error: str,
     stack: str | None,
     attempts: int,
+    retry_of: UUID | None = None,
 ) -> None:
+    """Make a dead letter of an event, under a reason's code."""
     envelope = delivery.envelope
     insert_dead_letter(
         session, handler, delivery.body, reason, error,
-        event_id=envelope.id, event_type=envelope.type, stack=stack, attempts=attempts,
+        event_id=envelope.id, event_type=envelope.type, stack=stack, attempts=attempts, retry_of=retry_of,
     )  # fmt: skip
 
 
@@ -292,7 +225,7 @@ def bury_undone(db: Database, handler: str, deliveries: Sequence[Delivery], reas
         )
         undone = [delivery for delivery in deliveries if delivery.envelope.id not in settled]
         for delivery in undone:
-            _insert_dead(session, handler, delivery, reason, why, None, 0)
+            bury_delivery(session, handler, delivery, reason, why, None, 0)
     metrics.EVENTS_CONSUMED.labels(db.service, handler, "dead_lettered").inc(len(undone))
     log.error("events_dead_lettered", handler=handler, reason=reason, events=len(undone), of=len(deliveries))
 
@@ -308,12 +241,14 @@ def insert_dead_letter(
     event_type: str | None = None,
     stack: str | None = None,
     attempts: int = 0,
+    retry_of: UUID | None = None,
 ) -> None:
     """Write one dead letter; the same body with the same reason waits once only."""
     session.execute(
         sa.text(
-            "INSERT INTO dead_letters (id, handler, event_id, type, reason, error, stack, body_hash, body, attempts)"
-            " VALUES (:id, :handler, :event_id, :type, :reason, :error, :stack, :hash, :body, :attempts)"
+            "INSERT INTO dead_letters (id, handler, event_id, type, reason, error, stack, body_hash, body, attempts,"
+            " retry_of) VALUES (:id, :handler, :event_id, :type, :reason, :error, :stack, :hash, :body, :attempts,"
+            " :retry_of)"
             " ON CONFLICT DO NOTHING"
         ),
         {
@@ -327,22 +262,25 @@ def insert_dead_letter(
             "hash": inbox.body_hash(body),
             "body": body,
             "attempts": attempts,
+            "retry_of": retry_of,
         },
     )
 
 
-def _is_permanent(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Tell whether trying again cannot help: the event itself is wrong, or holds what no column takes."""
     return isinstance(error, PermanentEventError | DataError)
 
 
-def _wait(error: Exception, attempts: int) -> timedelta:
+def wait_of(error: Exception, attempts: int) -> timedelta:
+    """Return how long an event waits after so many attempts, or as long as its handler asked for."""
     if isinstance(error, RetryEventLater) and error.delay_seconds is not None:
         return timedelta(seconds=error.delay_seconds)
     return PARK_FOR[attempts - 1]
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the stable code under which a failure is parked or buried."""
     if isinstance(error, PermanentEventError):
         return error.code
     if isinstance(error, DataError):
@@ -350,7 +288,7 @@ def _reason(error: Exception) -> str:
     return "event.too_early" if isinstance(error, RetryEventLater) else "handler.failed"
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Name the error without its text: libraries put values, and so perhaps persons, into theirs."""
     if isinstance(error, PermanentEventError | RetryEventLater):
         return str(error)

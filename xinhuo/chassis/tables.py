@@ -109,6 +109,10 @@ ALTER TABLE parked_events ADD COLUMN retry_of uuid REFERENCES dead_letters (id);
 ALTER TABLE parked_events ADD COLUMN starts integer NOT NULL DEFAULT 0;
 CREATE INDEX parked_events_retried ON parked_events (next_attempt_at) WHERE retry_of IS NOT NULL;
 
+-- Retried ones are taken after the others, which must be found without passing by all of them.
+DROP INDEX parked_events_due;
+CREATE INDEX parked_events_due ON parked_events (next_attempt_at) WHERE retry_of IS NULL;
+
 CREATE INDEX dead_letters_in_order ON dead_letters (died_at, id);
 CREATE INDEX dead_letters_of_group ON dead_letters (handler, reason, died_at, id) WHERE state = 'waiting';
 CREATE INDEX dead_letters_by_body ON dead_letters (body_hash);
@@ -117,7 +121,8 @@ DROP INDEX dead_letters_waiting;
 
 _NO_DESK = """
 CREATE INDEX dead_letters_waiting ON dead_letters (reason, handler) WHERE state = 'waiting';
-DROP INDEX dead_letters_in_order, dead_letters_of_group, dead_letters_by_body;
+DROP INDEX dead_letters_in_order, dead_letters_of_group, dead_letters_by_body, parked_events_due;
+CREATE INDEX parked_events_due ON parked_events (next_attempt_at);
 ALTER TABLE parked_events DROP COLUMN starts, DROP COLUMN retry_of;
 ALTER TABLE dead_letters DROP COLUMN retry_of;
 DROP TABLE dead_letter_actions;

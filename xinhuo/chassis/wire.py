@@ -10,7 +10,8 @@ from xinhuo.contracts.codec import Undecodable
 from .ladder import Delivery
 from .topology import routing_key
 
-_FUTURE = timedelta(minutes=5)
+#: A publisher's clock may be ahead by so much.
+FUTURE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class BrokerUnavailable(Exception):
     """The broker is away, refuses, or does not confirm in time."""
 
 
+class QueueFull(BrokerUnavailable):
+    """A queue takes no more for the moment; the rest of the batch may have been published."""
+
+
 @dataclass(frozen=True)
 class Broken:
     """A part of a batch that cannot be read, with why."""
@@ -107,6 +112,6 @@ def _open_one(body: bytes, declared: str, now: datetime) -> Delivery:
     envelope = codec.decode(body)
     if envelope.type != declared:
         raise Undecodable("event.routing_key_mismatch", "the event is of another type than its message says")
-    if envelope.time > now + _FUTURE:
+    if envelope.time > now + FUTURE:
         raise Undecodable("event.time_in_future", "the time is more than five minutes ahead")
     return Delivery(body, envelope)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xinhuo.contracts.codec import Undecodable
 
-from . import jobs, ladder, logs, metrics
+from . import jobs, ladder, logs, metrics, parked
 from .db import DatabaseUnavailable
 from .markers import Job, Subscription, marked
 from .service import Service
@@ -87,7 +87,7 @@ class Worker:
         due: dict[str, float] = {}
         timed: dict[str, Job] = marked(type(self.service), Job)
         while not stop.wait(_TICK):
-            self._safely("parked_events", lambda: ladder.retry_parked(self.db, self.handlers))
+            self._safely("parked_events", lambda: parked.retry_parked(self.db, self.handlers))
             for name, mark in timed.items():
                 if due.get(name, 0.0) > time.monotonic():
                     continue

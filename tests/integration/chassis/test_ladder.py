@@ -25,6 +25,7 @@ from tests.support.waiting import wait_for
 from xinhuo.chassis import ladder
 from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.chassis.errors import RetryEventLater
+from xinhuo.chassis.parked import retry_parked
 from xinhuo.contracts.codec import Envelope
 
 HANDLER = "volunteers.count"
@@ -200,7 +201,7 @@ def test_neither_parked_events_nor_dead_letters_hold_the_text_of_an_error(db: Da
     ladder.take(db, HANDLER, handle, batch)
     for _ in range(4):
         execute(db, "UPDATE parked_events SET next_attempt_at = clock_timestamp()")
-        ladder.retry_parked(db, {HANDLER: handle})
+        retry_parked(db, {HANDLER: handle})
     rows = fetch(db, "SELECT * FROM dead_letters")
     assert len(rows) == 2
     assert {row.error for row in rows} == {"ValueError", "DataError"}
@@ -283,7 +284,7 @@ def test_a_server_that_cannot_be_reached_is_an_outage(desk_url: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         ladder.take(away, HANDLER, note_all, deliveries("a"))
     with pytest.raises(DatabaseUnavailable):
-        ladder.retry_parked(away, {HANDLER: note_all})
+        retry_parked(away, {HANDLER: note_all})
     with pytest.raises(DatabaseUnavailable):
         ladder.bury_message(away, HANDLER, b"{", "event.undecodable", "why")
     away.close()

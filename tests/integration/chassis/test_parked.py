@@ -20,7 +20,7 @@ from tests.integration.chassis.services import (
     words,
     write,
 )
-from xinhuo.chassis import ladder, outbox
+from xinhuo.chassis import ladder, outbox, parked
 from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.chassis.errors import RetryEventLater
 from xinhuo.contracts.codec import Envelope
@@ -67,7 +67,7 @@ def park(db: Database, handle: ladder.Handle, *names: str) -> list[ladder.Delive
 
 
 def retry(db: Database, handle: ladder.Handle) -> int:
-    return ladder.retry_parked(db, {HANDLER: handle})
+    return parked.retry_parked(db, {HANDLER: handle})
 
 
 def test_the_steps_are_ten_seconds_a_minute_and_ten_minutes_and_then_it_is_a_dead_letter(db: Database) -> None:
@@ -182,8 +182,8 @@ def test_a_parked_event_that_can_no_longer_be_read_is_a_dead_letter_and_holds_up
 def test_an_event_whose_handler_is_gone_stays_and_is_seen(db: Database) -> None:
     park(db, Fickle([ValueError()]), "a")
     let_time_pass(db, 3600)
-    assert ladder.retry_parked(db, {"volunteers.another": note_all}) == 0
-    assert ladder.retry_parked(db, {}) == 0
+    assert parked.retry_parked(db, {"volunteers.another": note_all}) == 0
+    assert parked.retry_parked(db, {}) == 0
     (row,) = fetch(db, "SELECT handler, reason, next_attempt_at < now() - interval '30 min' AS late FROM parked_events")
     assert tuple(row) == (HANDLER, "handler.failed", True)
     assert retry(db, note_all) == 1, "and is done when the handler is back"
@@ -232,5 +232,5 @@ def test_several_processes_share_the_parked_events(db: Database, other_db: Datab
 def test_one_round_tries_a_bounded_number(db: Database) -> None:
     park(db, Fickle([ValueError()] * 20), "a", "b", "c")
     let_time_pass(db, 10)
-    assert ladder.retry_parked(db, {HANDLER: note_all}, limit=2) == 2
-    assert ladder.retry_parked(db, {HANDLER: note_all}, limit=2) == 1
+    assert parked.retry_parked(db, {HANDLER: note_all}, limit=2) == 2
+    assert parked.retry_parked(db, {HANDLER: note_all}, limit=2) == 1

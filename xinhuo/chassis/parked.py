@@ -1,0 +1,144 @@
+"""Parked events, those on the steps of the failure ladder and those that the desk sends again: tried when due."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.contracts import codec
+
+from . import inbox, ladder, metrics, trace
+from .db import Database, is_outage
+from .ladder import Delivery, Handle
+
+#: An event whose handling was begun so often and never ended takes its process down each time. The broker counts
+#: the returns of messages; nobody else counts those of parked events.
+STARTS_MAX = 10
+#: A round ends after so long: jobs, gauges and a process that is to stop wait for it.
+ROUND_SECONDS = 5.0
+
+
+def retry_parked(
+    db: Database, handlers: Mapping[str, Handle], *, limit: int = 100, seconds: float = ROUND_SECONDS
+) -> int:
+    """Try parked events that are due again, each in its own transaction; return how many were tried.
+
+    Those that the desk sends again come after the others, which a large retry is not to hold up.
+    Raises DatabaseUnavailable when the database is away. Several processes may do this at once.
+    """
+    tried, deadline = 0, time.monotonic() + seconds
+    for start in (_START, _START_RETRIED):
+        while tried < limit:
+            result = _retry_one(db, handlers, start)
+            if result is None:
+                break
+            tried += result
+            if time.monotonic() > deadline:
+                break
+    return tried
+
+
+def _start(whose: str) -> sa.TextClause:
+    """Return what takes the next event that is due; it is committed before the event is handled.
+
+    One whose handling was begun before and never ended is pushed back, so that others get their turn between.
+    """
+    return sa.text(
+        "UPDATE parked_events p SET starts = starts + 1, next_attempt_at = CASE WHEN starts = 0 THEN next_attempt_at"  # noqa: S608  (text from below)
+        " ELSE clock_timestamp() + starts * interval '10 s' END"
+        " FROM (SELECT event_id AS id, handler AS whose FROM parked_events"
+        f" WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers) AND {whose}"
+        " ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED) due"
+        " WHERE p.event_id = due.id AND p.handler = due.whose RETURNING p.event_id, p.handler"
+    )
+
+
+_START = _start("retry_of IS NULL")
+_START_RETRIED = _start("retry_of IS NOT NULL")
+
+
+def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClause) -> bool | None:
+    """Try one event; None when none is due, False when another process was faster."""
+    with db.transaction() as session:
+        started = session.execute(start, {"handlers": list(handlers)}).one_or_none()
+    if started is None:
+        return None
+    with db.transaction() as session:
+        row = session.execute(
+            sa.text(
+                "SELECT event_id, handler, body, attempts, starts, retry_of FROM parked_events"
+                " WHERE event_id = :id AND handler = :handler FOR UPDATE SKIP LOCKED"
+            ),
+            {"id": started.event_id, "handler": started.handler},
+        ).one_or_none()
+        if row is None:
+            return False
+        body = bytes(row.body)
+        try:
+            delivery = Delivery(body, codec.decode(body))
+        except codec.Undecodable as error:  # else it would stand in the way of all others for ever
+            _unpark(session, row.handler, row.event_id)
+            ladder.insert_dead_letter(
+                session, row.handler, body, error.code, error.why,
+                event_id=row.event_id, attempts=row.attempts, retry_of=row.retry_of,
+            )  # fmt: skip
+            metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
+            return True
+        if row.starts > STARTS_MAX:
+            _unpark(session, row.handler, row.event_id)
+            why = f"handling it was begun {STARTS_MAX} times and never ended"
+            ladder.bury_delivery(
+                session, row.handler, delivery, "event.delivery_limit", why, None, row.attempts, row.retry_of
+            )
+            metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
+            return True
+        try:
+            with trace.traced(delivery.envelope.traceparent), session.begin_nested():
+                claim = inbox.claim(session, row.handler, [delivery.offer])
+                if claim.conflicting:
+                    raise inbox.EventIdConflict("the id belongs to another body")
+                if claim.fresh:
+                    handlers[row.handler](session, [delivery.envelope])
+                    session.flush()
+                    session.execute(ladder.CHECK_NOW)
+        except Exception as error:  # the next step of the ladder, below, is where it goes
+            if is_outage(error):
+                raise
+            _step(session, db.service, row, delivery, error)
+            return True
+        _unpark(session, row.handler, row.event_id)
+        metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "ok").inc()
+    return True
+
+
+def _step(session: Session, service: str, row: Any, delivery: Delivery, error: Exception) -> None:
+    attempts = row.attempts + 1
+    if ladder.is_permanent(error) or attempts > len(ladder.PARK_FOR):
+        _unpark(session, row.handler, row.event_id)
+        ladder.bury(session, service, row.handler, delivery, error, attempts=attempts, retry_of=row.retry_of)
+        return
+    session.execute(
+        sa.text(
+            "UPDATE parked_events SET attempts = :attempts, starts = 0, reason = :reason, error = :error,"
+            " next_attempt_at = clock_timestamp() + :wait WHERE handler = :handler AND event_id = :id"
+        ),
+        {
+            "attempts": attempts,
+            "wait": ladder.wait_of(error, attempts),
+            "reason": ladder.reason_of(error),
+            "error": ladder.describe(error),
+            "handler": row.handler,
+            "id": row.event_id,
+        },
+    )
+    metrics.EVENTS_CONSUMED.labels(service, row.handler, "parked").inc()
+
+
+def _unpark(session: Session, handler: str, event_id: UUID) -> None:
+    session.execute(
+        sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = :id"),
+        {"handler": handler, "id": event_id},
+    )
