@@ -5,7 +5,7 @@ connection ends. Rows are found by not being marked, never by "id > last seen", 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Event as Flag
 from typing import Any
 from uuid import UUID
@@ -176,8 +176,10 @@ class Relay:
         for row in rows:
             groups.setdefault(row.type, []).append(row)
         for topic, members in groups.items():
-            for part in _parts(members):
-                yield self._message(topic, part), [row.seq for row in part]
+            exchange = events_exchange(topic.partition(".")[0])
+            for part in parts(members):
+                message = inside_message(exchange, topic, part, mandatory=topic in self.mandatory)
+                yield message, [row.seq for row in part]
 
     def _public_form(self, row: Any) -> bytes | None:
         """Return what departments get; None, with the type held back, when this program cannot make it.
@@ -199,22 +201,23 @@ class Relay:
             metrics.EVENTS_PUBLISHED.labels(row.type, self.lane, "unreadable").inc()
             return None
 
-    def _message(self, topic: str, part: list[Any]) -> Outgoing:
-        bodies = [bytes(row.payload) for row in part]
-        body, content_type = bodies[0], codec.CONTENT_TYPE
-        if len(bodies) > 1:
-            body, content_type = codec.join_batch(bodies), codec.BATCH_CONTENT_TYPE
-        first: UUID = part[0].id
-        exchange = events_exchange(topic.partition(".")[0])
-        return Outgoing(exchange, routing_key(topic), body, content_type, str(first), topic, topic in self.mandatory)
-
 
 def gather_seconds(taken: int) -> float:
     """Return how long to let events gather after a batch of so many."""
     return min(taken * GATHER_SECONDS, GATHER_MOST_SECONDS) if taken < LARGE else 0.0
 
 
-def _parts(rows: list[Any]) -> Iterator[list[Any]]:
+def inside_message(exchange: str, topic: str, part: Sequence[Any], *, mandatory: bool) -> Outgoing:
+    """Return the message that brings events of one type, rows with id and payload, to our own services."""
+    bodies = [bytes(row.payload) for row in part]
+    body, content_type = bodies[0], codec.CONTENT_TYPE
+    if len(bodies) > 1:
+        body, content_type = codec.join_batch(bodies), codec.BATCH_CONTENT_TYPE
+    first: UUID = part[0].id
+    return Outgoing(exchange, routing_key(topic), body, content_type, str(first), topic, mandatory)
+
+
+def parts(rows: Iterable[Any]) -> Iterator[list[Any]]:
     """Split rows of one type into the contents of messages: at most 100 events and 1 MiB each."""
     part: list[Any] = []
     size = 2

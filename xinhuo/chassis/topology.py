@@ -38,6 +38,11 @@ def queue_name(service: str, handler: str) -> str:
     return f"{service}.{handler}"
 
 
+def replay_exchange(queue: str) -> str:
+    """Return the exchange that leads to one queue only, by which recorded events are sent to it again."""
+    return f"{queue}.replay"
+
+
 def dead_letter_name(service: str) -> str:
     """Return the name of both the dead-letter exchange and the dead-letter queue of a service."""
     return f"{service}.dead"
@@ -64,10 +69,14 @@ def of(services: Iterable[type[Service]]) -> Topology:
         exchanges += [events_exchange(service.name), dead]
         queues.append(Queue(dead, ((dead, "#"),), {"x-queue-type": "quorum"}))
         for handler, mark in marked(service, Subscription).items():
+            name = queue_name(service.name, handler)
+            replay = replay_exchange(name)
+            exchanges.append(replay)
+            sources = [(events_exchange(event.publisher), routing_key(event.topic)) for event in mark.events]
             queues.append(
                 Queue(
-                    queue_name(service.name, handler),
-                    tuple((events_exchange(event.publisher), routing_key(event.topic)) for event in mark.events),
+                    name,
+                    (*sources, *dict.fromkeys((replay, key) for _, key in sources)),
                     {
                         "x-queue-type": "quorum",
                         "x-overflow": "reject-publish",

@@ -106,8 +106,10 @@ def test_every_subscription_of_every_service_has_a_quorum_queue_with_a_dead_lett
             "x-delivery-limit": 20,
         }
         assert set(queue.bindings) == {
-            (f"{wanted.publisher}.events", f"{wanted.fact}.v{wanted.version}") for wanted in mark.events
-        }
+            (exchange, f"{wanted.fact}.v{wanted.version}")
+            for wanted in mark.events
+            for exchange in (f"{wanted.publisher}.events", f"{service.name}.{name}.replay")
+        }, "its publishers, and the door for what is sent again to it alone"
     assert {name: queue.arguments for name, queue in queues.items()} == {
         f"{service.name}.dead": {"x-queue-type": "quorum"} for service in services
     }, "and what is left are the dead-letter queues"

@@ -21,7 +21,7 @@ from xinhuo.contracts.codec import Undecodable
 from .. import faultpoints, logs
 from ..db import DatabaseUnavailable
 from ..topology import Topology
-from ..wire import BrokerUnavailable, Incoming, Outgoing
+from ..wire import BrokerUnavailable, Incoming, Outgoing, QueueFull
 
 log = logs.get("amqp")
 LOST = (AMQPError, OperationalError, OSError)
@@ -76,6 +76,15 @@ class ConfirmingPublisher:
             self.close()
             raise BrokerUnavailable(type(error).__name__) from error
 
+    def waiting(self, queue: str) -> int:
+        """Return how many messages wait in a queue; raises BrokerUnavailable, also when there is no such queue."""
+        try:
+            declared = self._ready_channel().queue_declare(queue, passive=True)
+            return int(declared.message_count)
+        except (*LOST, AmqpNotFound) as error:
+            self.close()
+            raise BrokerUnavailable(f"{type(error).__name__}: {queue}") from error
+
     def keep_alive(self) -> None:
         """See ``wire.Publisher``: an idle connection without heartbeats would be closed by the broker."""
         if self._connection is None:
@@ -123,7 +132,7 @@ class ConfirmingPublisher:
                 raise TimeoutError
             _line(self._connection).drain_events(timeout=left)
         if self._refused:
-            raise BrokerUnavailable("refused by a full or stopping queue")
+            raise QueueFull("refused by a full or stopping queue")
         return frozenset(index for index, message in enumerate(messages) if message.message_id in self._returned)
 
     def _ready_channel(self) -> Any:
