@@ -16,7 +16,7 @@ import typer.main
 import services
 import xinhuo.chassis
 from tools.markdown import GENERATED, one_line, table
-from xinhuo.chassis.config import SERVICES, Settings, form_of
+from xinhuo.chassis.config import DATABASE_URL_OF, SERVICES, URL_OF, Settings, form_of
 from xinhuo.chassis.errors import all_codes
 from xinhuo.chassis.ladder import REASONS
 from xinhuo.cli.exits import EXIT_CODES, Exit
@@ -40,7 +40,14 @@ def settings_page() -> str:
                     "en": f"the database of {service}, before DATABASE_URL",
                     "secret": True,
                 }
-                rows.append(_setting_row(f"{service.upper()}_DATABASE_URL", None, form_of(meta["parse"]), about))
+                rows.append(_setting_row(DATABASE_URL_OF.format(service.upper()), None, form_of(meta["parse"]), about))
+    for service in SERVICES:
+        about = {
+            "zh": f"其他服务用来访问 {service} 的地址；不设则用本机端口",
+            "en": f"where the other services reach {service}; without it its port on this machine",
+            "secret": False,
+        }
+        rows.append(_setting_row(URL_OF.format(service.upper()), None, "http://host:port", about))
     lines = [
         "# Settings 设置",
         "",

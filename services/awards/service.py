@@ -1,5 +1,6 @@
 """The way in to awards: what it listens to and what it answers."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -8,19 +9,28 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.reconcile.compare import PATIENCE
+from xinhuo.chassis.reconcile.entrypoints import Books, NightlyReconciliation
+from xinhuo.chassis.reconcile.results import Result
 from xinhuo.chassis.rules import NoRuleInForce
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Listed
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
-from . import commands, queries, schemas
+from . import commands, queries, reconciliation, schemas
 
 
-class Awards(Service):
+class Awards(Books, NightlyReconciliation, Service):
     """Stars for service time: earned at dated thresholds, withdrawn by the reversal that goes below."""
 
     name = "awards"
+    books = reconciliation.BOOKS
+    copies = reconciliation.COPIES
+
+    def compare_tables(self, patience: timedelta = PATIENCE) -> list[Result]:
+        """Compare what the tables of this service say among themselves."""
+        return reconciliation.compare_tallies(self.runtime.db, patience)
 
     @property
     def zone(self) -> ZoneInfo:

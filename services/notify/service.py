@@ -6,19 +6,21 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.reconcile.entrypoints import NightlyReconciliation
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Listed
 from xinhuo.contracts.awards import StarEarned
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged
 
-from . import commands, queries, schemas
+from . import commands, queries, reconciliation, schemas
 
 
-class Notify(Service):
+class Notify(NightlyReconciliation, Service):
     """Tells volunteers what they need to know: thanks for hours, congratulations on stars, an inbox."""
 
     name = "notify"
+    copies = reconciliation.COPIES
 
     @subscribe(HoursLogged)
     def acknowledge_hours(self, session: Session, envelopes: list[Envelope]) -> None:

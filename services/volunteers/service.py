@@ -1,6 +1,7 @@
 """The ways into volunteers: each method calls one use case."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -9,6 +10,9 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import InvalidInput, RuleError
 from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.reconcile.compare import PATIENCE
+from xinhuo.chassis.reconcile.entrypoints import Books, NightlyReconciliation
+from xinhuo.chassis.reconcile.results import Result
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.app import Answer
 from xinhuo.chassis.web.pages import Listed
@@ -16,7 +20,7 @@ from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.notices import NoticeIssued, UnitChanged, UnitRegistered
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
-from . import answers, domain
+from . import answers, domain, reconciliation
 from .commands import activities as activity_commands
 from .commands import hours as hours_commands
 from .commands import known, people, teams
@@ -49,10 +53,15 @@ _HOURS_ERRORS = (
 )
 
 
-class Volunteers(ImportEntrypoints, Service):
+class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     """People, teams, activities, the ledger of hours, imports into it, and the statistics made of it."""
 
     name: ClassVar[str] = "volunteers"
+    books = reconciliation.BOOKS
+
+    def compare_tables(self, patience: timedelta = PATIENCE) -> list[Result]:
+        """Compare what the tables of this service say among themselves."""
+        return reconciliation.compare_statistics(self.runtime.db, patience)
 
     # --- People -------------------------------------------------------------------------------------------
 

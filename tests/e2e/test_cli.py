@@ -82,7 +82,7 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
 
 
 def test_every_command_that_lists_something_can_do_so_as_json() -> None:
-    lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show")}
+    lists = {("reconcile",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show")}
 
     assert lists <= LEAVES.keys()
     assert [path for path in lists if "--json" not in options_of(LEAVES[path])] == []
@@ -93,7 +93,7 @@ def test_every_command_that_changes_something_can_be_tried_dry() -> None:
               ("key", "create")}  # fmt: skip
     # Serving is what these are for; the others read, or save a file under the name that they are given.
     others = {("up",), ("serve",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"),
-              ("hours", "template"), ("hours", "result")}  # fmt: skip
+              ("reconcile",), ("hours", "template"), ("hours", "result")}  # fmt: skip
 
     assert LEAVES.keys() == writes | others
     assert [path for path in writes if "--dry-run" not in options_of(LEAVES[path])] == []

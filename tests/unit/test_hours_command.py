@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from tests.unit.test_client import Planned, Stub, stub
 from xinhuo.chassis.wire import BrokerUnavailable
 from xinhuo.cli import saving
-from xinhuo.cli.main import _explained, app
+from xinhuo.cli.main import explained, app
 
 __all__ = ["stub"]
 
@@ -185,7 +185,7 @@ def test_a_broker_that_refuses_the_login_is_not_told_as_away(
 ) -> None:
     import typer
 
-    with pytest.raises(typer.Exit) as ended, _explained():
+    with pytest.raises(typer.Exit) as ended, explained():
         raise BrokerUnavailable(text)
 
     assert ended.value.exit_code == code

@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 SERVICES = ("notices", "volunteers", "awards", "notify")
+#: The settings that each service has for itself.
+DATABASE_URL_OF = "{}_DATABASE_URL"
+URL_OF = "XINHUO_{}_URL"
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (recognised, not listened to)
 
 
 class BadSettings(Exception):
@@ -53,6 +57,14 @@ def _amqp_uri(text: str) -> str:
     parts = urlsplit(text)
     known = parts.scheme in {"amqp", "amqps", "pyamqp", "memory"}
     if not known or (parts.scheme != "memory" and not parts.hostname) or parts.port == 0:
+        raise ValueError
+    return text
+
+
+def _service_url(text: str) -> str:
+    """http://host:port"""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError
     return text
 
@@ -159,6 +171,7 @@ class Settings:
         "停止时处理完在途工作的时限（秒）", "how long a stop waits for work in flight, in seconds",
     )  # fmt: skip
     service_database_urls: Mapping[str, str] = field(default_factory=dict)
+    service_urls: Mapping[str, str] = field(default_factory=dict)
 
     def database_url_of(self, service: str) -> str:
         """Return the SQLAlchemy URL of a service's database; raises BadSettings when none is set."""
@@ -168,6 +181,11 @@ class Settings:
                 [f"缺少 DATABASE_URL 或 {service.upper()}_DATABASE_URL / DATABASE_URL is needed to run {service}"]
             )
         return url
+
+    def url_of(self, service: str) -> str:
+        """Return the address at which the other services reach a service's HTTP interface."""
+        host = "127.0.0.1" if self.host in _EVERYWHERE else f"[{self.host}]" if ":" in self.host else self.host
+        return self.service_urls.get(service) or f"http://{host}:{self.port_of(service)}"
 
     def port_of(self, service: str) -> int:
         """Return the HTTP port of a service."""
@@ -197,16 +215,25 @@ def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
         except ValueError:
             shown = "…" if item.metadata["secret"] else repr(text)
             problems.append(f"{variable}={shown}：应为 / must be: {form_of(item.metadata['parse'])}")
-    urls = {}
-    for service in SERVICES:
-        variable = f"{service.upper()}_DATABASE_URL"
-        if text := environment.get(variable, "").strip():
-            try:
-                urls[service] = _database_url(text)
-            except ValueError:
-                problems.append(f"{variable}=…：应为 / must be: {form_of(_database_url)}")
+    databases = _of_each_service(environment, DATABASE_URL_OF, _database_url, problems)
+    addresses = _of_each_service(environment, URL_OF, _service_url, problems)
     if problems:
         raise BadSettings(problems)
-    values["service_database_urls"] = urls
+    values["service_database_urls"] = databases
+    values["service_urls"] = addresses
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings(**values)
+
+
+def _of_each_service(
+    environment: Mapping[str, str], form: str, parse: Callable[[str], str], problems: list[str]
+) -> dict[str, str]:
+    found = {}
+    for service in SERVICES:
+        variable = form.format(service.upper())
+        if text := environment.get(variable, "").strip():
+            try:
+                found[service] = parse(text)
+            except ValueError:
+                problems.append(f"{variable}=…：应为 / must be: {form_of(parse)}")
+    return found

@@ -15,7 +15,8 @@ log = logs.get("jobs")
 _OPEN_PERIOD = sa.text(
     """
     INSERT INTO jobs (name, period_start)
-    VALUES (:name, date_bin(CAST(:every AS interval), clock_timestamp(), TIMESTAMPTZ '2000-01-01'))
+    VALUES (:name, date_bin(CAST(:every AS interval), clock_timestamp(),
+        TIMESTAMPTZ '2000-01-01 00:00Z' + CAST(:offset AS interval)))
     ON CONFLICT DO NOTHING
     """
 )
@@ -34,7 +35,9 @@ _FORGET = sa.text(
 )
 
 
-def run_if_due(db: Database, name: str, every: timedelta, work: Callable[[Session], object]) -> bool:
+def run_if_due(
+    db: Database, name: str, every: timedelta, work: Callable[[Session], object], *, offset: timedelta = timedelta(0)
+) -> bool:
     """Run a job when its current period is open and no other process has it; tell whether it ran.
 
     Opening the period is a transaction of its own; the lease is the row lock of the one that works, so it
@@ -42,7 +45,7 @@ def run_if_due(db: Database, name: str, every: timedelta, work: Callable[[Sessio
     open and is tried again.
     """
     with db.transaction() as session:
-        session.execute(_OPEN_PERIOD, {"name": name, "every": every})
+        session.execute(_OPEN_PERIOD, {"name": name, "every": every, "offset": offset})
     started = time.time()
     with db.transaction() as session:
         period = session.execute(_LEASE, {"name": name}).scalar_one_or_none()

@@ -41,9 +41,13 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Job:
-    """Work due once in every period of the length ``every``, on one process only."""
+    """Work due once in every period of the length ``every``, on one process only.
+
+    Periods begin at midnight UTC, later by ``offset``.
+    """
 
     every: timedelta
+    offset: timedelta = timedelta(0)
 
 
 def http(
@@ -79,9 +83,9 @@ def subscribe(*events: type[Event], batch: int | None = None) -> Callable[[F], F
     return _mark(Subscription(events, batch))
 
 
-def job(*, every: timedelta) -> Callable[[F], F]:
+def job(*, every: timedelta, offset: timedelta = timedelta(0)) -> Callable[[F], F]:
     """Mark a method as timed work: ``method(self, session)`` runs once in each period, in one transaction."""
-    return _mark(Job(every))
+    return _mark(Job(every, offset))
 
 
 def _mark(mark: Any) -> Callable[[F], F]:

@@ -30,6 +30,12 @@ OUTBOX_OLDEST = Gauge(
     "xinhuo_outbox_oldest_unpublished_age_seconds", "Age of the oldest event not yet published.", ["service"]
 )
 DEAD_LETTERS = Gauge("xinhuo_dead_letters", "Dead letters that wait for a decision.", ["service", "reason"])
+RECONCILE_DIFFERENCE = Gauge(
+    "xinhuo_reconcile_difference", "Entries that differed in the newest comparison.", ["service", "comparison"]
+)
+RECONCILE_LAST_SUCCESS = Gauge(
+    "xinhuo_reconcile_last_success_timestamp_seconds", "When a comparison was last made.", ["service", "comparison"]
+)
 JOB_LAST_SUCCESS = Gauge("xinhuo_job_last_success_timestamp_seconds", "When a job last ended well.", ["service", "job"])
 
 

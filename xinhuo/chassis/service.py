@@ -32,6 +32,9 @@ class Service:
     name: ClassVar[str]
     runtime: Runtime
 
+    def refresh_gauges(self, session: Session) -> None:
+        """Set gauges of the service's own from its database; called every few seconds in each worker."""
+
     @job(every=timedelta(hours=1))
     def forget_old_answers(self, session: Session) -> None:
         """Remove stored answers to idempotency keys that are older than promised."""

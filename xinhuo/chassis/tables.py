@@ -128,6 +128,16 @@ ALTER TABLE dead_letters DROP COLUMN retry_of;
 DROP TABLE dead_letter_actions;
 """
 
+_RECONCILIATIONS = """
+-- The newest result of each comparison, whichever process made it.
+CREATE TABLE reconciliations (
+    comparison text PRIMARY KEY,
+    differences bigint NOT NULL,
+    waiting bigint NOT NULL,
+    checked_at timestamptz NOT NULL
+)
+"""
+
 
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
@@ -149,6 +159,16 @@ def add_dead_letter_desk(connection: sa.Connection) -> None:
 def drop_dead_letter_desk(connection: sa.Connection) -> None:
     """Remove what ``add_dead_letter_desk`` made."""
     _run(connection, _NO_DESK)
+
+
+def add_reconciliations(connection: sa.Connection) -> None:
+    """Add the table of the newest results of reconciliation, for services that compare something."""
+    _run(connection, _RECONCILIATIONS)
+
+
+def drop_reconciliations(connection: sa.Connection) -> None:
+    """Remove what ``add_reconciliations`` made."""
+    _run(connection, "DROP TABLE reconciliations")
 
 
 def _run(connection: sa.Connection, statements: str) -> None:

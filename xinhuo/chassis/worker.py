@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from xinhuo.contracts.codec import Undecodable
 
 from . import jobs, ladder, logs, metrics, parked
-from .db import DatabaseUnavailable
+from .errors import Unavailable
 from .markers import Job, Subscription, marked
 from .service import Service
 from .topology import queue_name
@@ -98,12 +98,12 @@ class Worker:
                 self._safely("gauges", self._refresh_gauges)
 
     def _job(self, name: str, mark: Job) -> Callable[[], object]:
-        return lambda: jobs.run_if_due(self.db, name, mark.every, getattr(self.service, name))
+        return lambda: jobs.run_if_due(self.db, name, mark.every, getattr(self.service, name), offset=mark.offset)
 
     def _safely(self, name: str, work: Callable[[], object]) -> None:
         try:
             work()
-        except (DatabaseUnavailable, DBAPIError) as error:
+        except (Unavailable, DBAPIError) as error:
             log.warning("housekeeping_waits", job=name, **logs.describe(error))
         except Exception as error:  # one bad job must not stop the others; it is tried again and shows as stale
             log.error("job_failed", job=name, **logs.describe(error))
@@ -120,6 +120,7 @@ class Worker:
             dead: Any = session.execute(
                 sa.text("SELECT reason, count(*) FILTER (WHERE state = 'waiting') FROM dead_letters GROUP BY reason")
             ).all()
+            self.service.refresh_gauges(session)
         metrics.OUTBOX_PENDING.labels(service).set(pending)
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
         for reason, count in dead:

@@ -12,7 +12,8 @@ import typer
 
 from xinhuo import __version__
 
-from .exits import Exit
+from . import reconcile
+from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.add_typer(topology_app, name="topology")
 app.add_typer(subs_app, name="subs")
 app.add_typer(hours_app, name="hours")
 app.add_typer(key_app, name="key")
+app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 
 Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
@@ -67,7 +69,7 @@ def up(
     """在一台机器上启动全部服务 / Start everything in one place, with sample data."""
     from . import up as command
 
-    with _explained():
+    with explained():
         code = command.run(os.environ, data=data, port_base=port_base, once=once, with_sample=sample, as_json=as_json)
     raise typer.Exit(code)
 
@@ -83,7 +85,7 @@ def serve(
     """运行一个服务进程（需要 RabbitMQ 和 PostgreSQL）/ Run one process of a service."""
     from xinhuo.chassis import config
 
-    with _explained():
+    with explained():
         settings = config.load(os.environ)
         _known_service(service)
         if role not in ("api", "worker", "all"):
@@ -136,7 +138,7 @@ def topology_apply(dry_run: DryRun = False, as_json: Json = False) -> None:
     """声明交换机和队列（可重复执行，不删除）/ Declare exchanges and queues; idempotent, deletes nothing."""
     from . import broker
 
-    with _explained():
+    with explained():
         made = broker.apply_topology(os.environ, dry_run=dry_run)
     if as_json:
         _print_json({"dry_run": dry_run, "made": made})
@@ -157,7 +159,7 @@ def subs_create(
     """建立部门的事件出口 dept.<code>.events / Make a department's exchange, bound to the types it wants."""
     from . import broker
 
-    with _explained():
+    with explained():
         result = broker.create_subscription(
             os.environ, code, [item.strip() for item in events.split(",") if item.strip()], dry_run=dry_run
         )
@@ -193,7 +195,7 @@ def key_create(
 
     from . import build
 
-    with _explained():
+    with explained():
         target = path or build.key_path(config.load(os.environ))
         existed = target.exists()
         if not dry_run:
@@ -210,7 +212,7 @@ def _each_database(
     from . import build
 
     rows = []
-    with _explained():
+    with explained():
         settings = config.load(os.environ)
         for name in [_known_service(service)] if service else config.SERVICES:
             db = build.database(name, settings)
@@ -239,7 +241,7 @@ def _known_service(name: str) -> str:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn the errors that a person can do something about into one message and an exit code."""
     from xinhuo.chassis.config import BadSettings
     from xinhuo.chassis.db import DatabaseUnavailable, is_outage
