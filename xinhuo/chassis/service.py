@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from . import tables
 from .config import Settings
 from .db import Database, database_now
+from .desk_http import DeadLetterRoutes
 from .markers import job
 from .security import Keys
 
@@ -26,7 +27,7 @@ class Runtime:
     keys: Keys
 
 
-class Service:
+class Service(DeadLetterRoutes):
     """Base of a service: subclasses set ``name`` and mark their methods; an adapter sets ``runtime``."""
 
     name: ClassVar[str]

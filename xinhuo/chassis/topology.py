@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .markers import Subscription, marked
-from .service import Service
+
+if TYPE_CHECKING:  # services stand on this module
+    from .service import Service
 
 PUBLIC_EXCHANGE = "pub.events"
 DELIVERY_LIMIT = 20
@@ -53,14 +55,14 @@ def routing_key(topic: str) -> str:
     return topic.partition(".")[2]
 
 
-def subscribed_topics(services: Iterable[type[Service]]) -> frozenset[str]:
+def subscribed_topics(services: "Iterable[type[Service]]") -> frozenset[str]:
     """Return the event types that some service wants; these go out mandatory."""
     return frozenset(
         event.topic for service in services for mark in marked(service, Subscription).values() for event in mark.events
     )
 
 
-def of(services: Iterable[type[Service]]) -> Topology:
+def of(services: "Iterable[type[Service]]") -> Topology:
     """Return the topology of the given services."""
     exchanges: list[str] = [PUBLIC_EXCHANGE]
     queues = []
