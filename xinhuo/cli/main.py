@@ -13,8 +13,10 @@ import typer
 from xinhuo import __version__
 
 from . import reconcile
+from .events import app as events_app
 from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
+from .prove.command import prove
 
 app = typer.Typer(
     help="薪火：志愿服务活动系统 / Xinhuo: volunteer campaigns, from the notice to the star.",
@@ -30,8 +32,10 @@ app.add_typer(db_app, name="db")
 app.add_typer(topology_app, name="topology")
 app.add_typer(subs_app, name="subs")
 app.add_typer(hours_app, name="hours")
+app.add_typer(events_app, name="events")
 app.add_typer(key_app, name="key")
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
+app.command("prove", epilog=EXIT_CODES)(prove)
 
 Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
