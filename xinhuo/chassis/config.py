@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 SERVICES = ("notices", "volunteers", "awards", "notify")
+ADAPTERS = ("nameko", "threads")
 #: The settings that each service has for itself.
 DATABASE_URL_OF = "{}_DATABASE_URL"
 URL_OF = "XINHUO_{}_URL"
@@ -115,6 +116,11 @@ class Settings:
         "PostgreSQL（15 以上）；每个服务用自己的 schema；<服务名大写>_DATABASE_URL 优先；不设则用内置数据库",
         "PostgreSQL 15 or later, one schema a service; <SERVICE>_DATABASE_URL comes first; without it the embedded one",
         secret=True,
+    )  # fmt: skip
+    adapter: str = _setting(
+        "XINHUO_ADAPTER", "nameko", _one_of(*ADAPTERS),
+        "服务进程的运行方式（有 RabbitMQ 时）：nameko，或不需要 nameko 与 eventlet 的 threads",
+        "what runs the processes of services on RabbitMQ: nameko, or threads, which needs neither nameko nor eventlet",
     )  # fmt: skip
     data: Path = _setting(
         "XINHUO_DATA", Path("xinhuo-data"), _path,

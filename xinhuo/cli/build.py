@@ -1,12 +1,13 @@
 """Puts a service together: its class, database, keys, WSGI application."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from xinhuo.chassis import migrations, topology
-from xinhuo.chassis.config import SERVICES, Settings
+from xinhuo.chassis.config import SERVICES, BadSettings, Settings
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.security import load_keys
 from xinhuo.chassis.service import Runtime, Service
@@ -78,6 +79,17 @@ def make_health_app(service: Service, checks: dict[str, health.Check]) -> HttpAp
     app = HttpApp(service, routes=False)
     health.mount(app, {**_standing_checks(service), **checks})
     return app
+
+
+def check_adapter(settings: Settings) -> None:
+    """Raise BadSettings when what the chosen adapter stands on is not installed."""
+    if settings.adapter == "nameko" and any(importlib.util.find_spec(name) is None for name in ("nameko", "eventlet")):
+        raise BadSettings(
+            [
+                "没有安装 nameko 与 eventlet：请设 XINHUO_ADAPTER=threads，或安装它们（make install）/ nameko and "
+                "eventlet are not installed: set XINHUO_ADAPTER=threads, or install them (make install)"
+            ]
+        )
 
 
 def _standing_checks(service: Service) -> dict[str, health.Check]:

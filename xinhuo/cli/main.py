@@ -89,8 +89,11 @@ def serve(
     """运行一个服务进程（需要 RabbitMQ 和 PostgreSQL）/ Run one process of a service."""
     from xinhuo.chassis import config
 
+    from . import build
+
     with explained():
         settings = config.load(os.environ)
+        build.check_adapter(settings)
         _known_service(service)
         if role not in ("api", "worker", "all"):
             _fail(

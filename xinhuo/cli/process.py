@@ -1,11 +1,35 @@
 """One process of one service on RabbitMQ: ``python -m xinhuo.cli.process SERVICE --role api|worker``.
 
-Started by ``xinhuo serve`` and ``xinhuo up``. It is a module of its own so that eventlet patches the standard
-library before anything else is imported.
+Started by ``xinhuo serve`` and ``xinhuo up``. It is a module of its own so that eventlet, when the adapter stands on
+it, patches the standard library before anything else is imported. With another adapter it is not imported at all.
 """
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xinhuo.chassis.adapters.parts import Process
+
+
+def prepare() -> None:
+    """Make the process what the chosen adapter needs; to be called before anything else is imported.
+
+    A choice that cannot be had is left to ``run``, which says so.
+    """
+    if (os.environ.get("XINHUO_ADAPTER", "").strip() or "nameko") != "nameko":
+        return
+    import importlib.util
+    import warnings
+
+    if importlib.util.find_spec("eventlet") is None:
+        return
+    os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
+    # That eventlet's support ends is said, with the way out, in docs/decisions; not in every log.
+    warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
+    import eventlet
+
+    eventlet.monkey_patch()
 
 
 def run(service_name: str, role: str, port: int) -> int:
@@ -14,13 +38,12 @@ def run(service_name: str, role: str, port: int) -> int:
     import threading
 
     from xinhuo.chassis import config, faultpoints, logs
-    from xinhuo.chassis.adapters.nameko import NamekoProcess
     from xinhuo.cli import build
 
     settings = config.load(os.environ)
     faultpoints.arm(os.environ)
     logs.configure(settings.log_level, service=service_name, role=role)
-    _check_wait_function()
+    build.check_adapter(settings)
     if settings.amqp_uri is None:
         raise config.BadSettings(["缺少 AMQP_URI：单独运行服务需要 RabbitMQ / AMQP_URI is needed to serve"])
     stop = threading.Event()
@@ -28,7 +51,7 @@ def run(service_name: str, role: str, port: int) -> int:
         signal.signal(number, lambda *_: stop.set())
 
     service = build.make_service(service_name, settings, role=role)
-    process = NamekoProcess(service, build.mandatory_topics())
+    process = _process_class(settings.adapter)(service, build.mandatory_topics())
     checks = {"stopping": lambda: "正在停止 / stopping" if stop.is_set() else None}
     if role in ("worker", "all"):
         process.add_worker()
@@ -38,15 +61,26 @@ def run(service_name: str, role: str, port: int) -> int:
     else:
         process.add_api(lambda invoke: build.make_app(service, invoke, checks=checks), settings.host, port)
     _spare_the_collector()
-    logs.get("process").info("started", service=service_name, role=role, port=port)
+    logs.get("process").info("started", service=service_name, role=role, port=port, adapter=settings.adapter)
     process.run(stop)
     service.runtime.db.close()
     logs.get("process").info("stopped", service=service_name, role=role)
     return 0
 
 
-def _consumers(process: object) -> str | None:
-    missing = [entry.consumer.queue for entry in process.consumers if not entry.consumer.consuming]  # type: ignore[attr-defined]
+def _process_class(adapter: str) -> "type[Process]":
+    if adapter == "threads":
+        from xinhuo.chassis.adapters.threads import ThreadsProcess
+
+        return ThreadsProcess
+    _check_wait_function()
+    from xinhuo.chassis.adapters.nameko import NamekoProcess
+
+    return NamekoProcess
+
+
+def _consumers(process: "Process") -> str | None:
+    missing = [consumer.queue for consumer in process.consumers if not consumer.consuming]
     return f"未在消费 / not consuming: {', '.join(missing)}" if missing else None
 
 
@@ -71,7 +105,8 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def _main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    """Run the command line; return the exit code."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="xinhuo.cli.process")
@@ -104,12 +139,5 @@ def _main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    import warnings
-
-    os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
-    # That eventlet's support ends is said, with the way out, in docs/decisions; not in every log.
-    warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
-    import eventlet
-
-    eventlet.monkey_patch()
-    sys.exit(_main(sys.argv[1:]))
+    prepare()
+    sys.exit(main(sys.argv[1:]))

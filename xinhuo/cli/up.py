@@ -170,6 +170,7 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
         from .broker import apply_topology
         from .children import ChildFailed, Children
 
+        build.check_adapter(settings)
         apply_topology({"AMQP_URI": settings.amqp_uri}, dry_run=False)
         children = Children(settings, _child_environment(settings))
         try:

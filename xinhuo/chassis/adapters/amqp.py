@@ -183,6 +183,7 @@ class BatchConsumer:
         self._uri, self.queue, self._receive, self._ready = uri, queue, receive, ready
         self._prefetch_max, self._window = prefetch_max, window
         self._buffer: list[Incoming] = []
+        self._connection: Connection | None = None
         self.consuming = False
 
     def run(self, stop: Flag) -> None:
@@ -206,9 +207,19 @@ class BatchConsumer:
             finally:
                 self.consuming = False
 
+    def attend(self) -> None:
+        """Exchange heartbeats; for a ``receive`` that takes its time, from the thread that called it.
+
+        Raises one of LOST when the connection is gone; what is at hand will then be delivered again.
+        """
+        assert self._connection is not None  # noqa: S101  (there is one while receive is called)
+        while _drain(self._connection, 0.001):  # the broker's own are among what was received meanwhile
+            continue
+        _line(self._connection).heartbeat_tick()
+
     def _consume(self, stop: Flag) -> None:
         self._buffer = []
-        connection = connect(self._uri, name=f"consumer {self.queue}")
+        connection = self._connection = connect(self._uri, name=f"consumer {self.queue}")
         try:
             channel = connection.channel()
             prefetch = 1
@@ -268,7 +279,7 @@ class BatchConsumer:
                 log.warning("consumer_holds", queue=self.queue, messages=len(messages), why="database away")
                 if stop.wait(1.0):
                     return False  # unacknowledged: the broker gives them to the next one
-                _line(connection).heartbeat_tick()
+                self.attend()
         faultpoints.reach("after_commit_before_ack")
         refused = [(message, verdict) for message, verdict in zip(messages, verdicts, strict=True) if verdict]
         for message, verdict in refused:

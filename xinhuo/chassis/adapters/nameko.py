@@ -5,6 +5,7 @@ own, since nameko's acknowledge what failed, declare classic queues only and sha
 The process must be patched by eventlet before anything else is imported; the launcher does so.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -12,6 +13,7 @@ from threading import Event as Flag
 from typing import Any
 
 import eventlet
+from eventlet import patcher
 from eventlet.event import Event as Once
 from nameko.constants import MAX_WORKERS_CONFIG_KEY
 from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
@@ -23,13 +25,12 @@ from .. import logs
 from ..markers import Http, Subscription, marked
 from ..relay import Relay
 from ..service import Service
-from ..topology import dead_letter_name
 from ..web.app import HttpApp
 from ..wire import Incoming
 from ..worker import Worker
 from . import wsgi
-from .amqp import BatchConsumer, ConfirmingPublisher
-from .dead_letters import dead_letter_receiver
+from .amqp import BatchConsumer
+from .parts import attend_until, background_of, consumer_of, relays_of
 from .watchdog import StallWatchdog
 
 log = logs.get("nameko")
@@ -89,6 +90,9 @@ class _InWorker:
 
     def run(self, *arguments: Any) -> Any:
         """Run the method in a worker and return, or raise, what it does."""
+        return self._begin(*arguments).wait()
+
+    def _begin(self, *arguments: Any) -> Once:
         done = Once()
 
         def keep(_context: Any, result: Any, exc_info: Any) -> Any:
@@ -99,7 +103,7 @@ class _InWorker:
             return result, None  # the error is the caller's; nameko would log its text
 
         self.container.spawn_worker(self, arguments, {}, handle_result=keep)  # type: ignore[attr-defined]
-        return done.wait()
+        return done
 
 
 class RouteEntrypoint(_InWorker, Entrypoint):
@@ -121,10 +125,10 @@ class RouteEntrypoint(_InWorker, Entrypoint):
 class SubscriptionEntrypoint(_InWorker, Entrypoint):
     """One queue: messages come in batches, the method runs in a worker, then they are settled."""
 
-    def __init__(self, uri: str, queue: str, prefetch_max: int, window: float, ready: Callable[[], bool]) -> None:
+    def __init__(self, service: Service, queue: str) -> None:
         super().__init__()
         self._stop = Flag()
-        self.consumer = BatchConsumer(uri, queue, self._receive, prefetch_max=prefetch_max, window=window, ready=ready)
+        self.consumer = consumer_of(service, queue, self._receive)
 
     def start(self) -> None:
         """Consume in a thread of its own."""
@@ -138,7 +142,17 @@ class SubscriptionEntrypoint(_InWorker, Entrypoint):
         self._thread.wait()
 
     def _receive(self, messages: Sequence[Incoming]) -> Sequence[Undecodable | None]:
-        verdicts: Sequence[Undecodable | None] = self.run(messages)
+        done = self._begin(messages)
+
+        def is_done(seconds: float) -> bool:
+            with contextlib.suppress(Exception):  # raised again below
+                done.wait(seconds)
+            return bool(done.ready())
+
+        lost = attend_until(is_done, self.consumer)
+        verdicts: Sequence[Undecodable | None] = done.wait()
+        if lost is not None:
+            raise lost
         return verdicts
 
 
@@ -171,7 +185,7 @@ class NamekoProcess:
         self.service = service
         self.settings = service.runtime.settings
         self.mandatory = mandatory
-        self.consumers: list[SubscriptionEntrypoint] = []
+        self.consumers: list[BatchConsumer] = []
         self.relays: list[Relay] = []
         self._members: dict[str, Any] = {"name": service.name}
 
@@ -189,37 +203,16 @@ class NamekoProcess:
 
     def add_worker(self) -> None:
         """Consume, relay and do timed work."""
-        settings, service = self.settings, self.service
-        uri = settings.amqp_uri
-        assert uri is not None  # noqa: S101  (the launcher does not use this adapter without a broker)
+        service = self.service
         worker = Worker(service)
-        window = settings.batch_window_ms / 1000
         for name in marked(type(service), Subscription):
-            queue = worker.handler_name(name)
             self._add(
                 name,
                 lambda _self, messages, name=name: worker.receive(name, messages),
-                SubscriptionEntrypoint, uri, queue, settings.prefetch_max, window, service.runtime.db.is_up,
+                SubscriptionEntrypoint, service, worker.handler_name(name),
             )  # fmt: skip
-        for lane in ("inside", "public"):
-            publisher = ConfirmingPublisher(
-                uri, name=f"relay {service.name} {lane}", confirm_seconds=settings.confirm_seconds
-            )
-            first = self.relays[0] if self.relays else None
-            self.relays.append(
-                Relay(service.runtime.db, publisher, lane=lane, mandatory=self.mandatory, yields_to=first)
-            )
-        dead = BatchConsumer(
-            uri,
-            dead_letter_name(service.name),
-            dead_letter_receiver(worker),
-            prefetch_max=50,
-            window=window,
-            ready=service.runtime.db.is_up,
-        )
-        works: list[tuple[str, Callable[[Flag], None]]] = [(f"relay {relay.lane}", relay.run) for relay in self.relays]
-        works += [("dead letters", dead.run), ("housekeeping", worker.housekeep)]
-        self._members["background"] = Background(works)
+        self.relays += relays_of(service, self.mandatory)
+        self._members["background"] = Background(background_of(worker, self.relays))
 
     def run(self, stop: Flag) -> None:
         """Run until told to stop; wakes twice a second, so that a signal is seen even when nothing happens.
@@ -231,14 +224,18 @@ class NamekoProcess:
         runner.add_service(service_class)
         runner.start()
         self.consumers += [
-            extension for container in runner.containers for extension in container.entrypoints
+            extension.consumer for container in runner.containers for extension in container.entrypoints
             if isinstance(extension, SubscriptionEntrypoint)
         ]  # fmt: skip
         waiting = eventlet.spawn(runner.wait)
-        watchdog = StallWatchdog(STALL_SECONDS)
+        watchdog = StallWatchdog(
+            STALL_SECONDS, event="green_threads_stalled", real=patcher.original,
+            remedy="move work that computes for long into a process of its own",
+        )  # fmt: skip
         watchdog.start()
+        turns = watchdog.begin()
         while not stop.is_set() and not waiting.dead:
-            watchdog.beat()
+            watchdog.beat(turns)
             eventlet.sleep(0.5)
         watchdog.stop()
         log.info("stopping", service=self.service.name)
