@@ -54,6 +54,11 @@ bench: ## Measure throughput beside plain nameko (ARGS="--quick --json")
 	@tools/install.sh dev
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: prove
+prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90 --seed 7 --json")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: lock
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
 	@tools/install.sh dev

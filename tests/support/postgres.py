@@ -1,5 +1,6 @@
 """PostgreSQL for tests: private servers, and a fresh migrated database for whoever asks."""
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -52,23 +53,37 @@ class PrivatePostgres:
         )  # fmt: skip
         if made.returncode != 0:
             raise RuntimeError(f"initdb: {made.stdout}{made.stderr}")
+        self.launch()
+        return self.url
+
+    def launch(self) -> None:
+        """Start the server on its data, as it was left, and return when it accepts connections."""
         settings = {
             "listen_addresses": LOOPBACK,
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": 200,
-            # Nothing here outlives the run: durability would only cost time.
+            # Nothing here outlives the run, and what a killed process has written stays with the kernel:
+            # durability beyond that would only cost time.
             "fsync": "off",
             "full_page_writes": "off",
         }
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self.programs / "postgres", "-D", data, *(f"--{k}={v}" for k, v in settings.items())],
+                [self.programs / "postgres", "-D", self.folder / "data", *(f"--{k}={v}" for k, v in settings.items())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                cwd=self.folder, start_new_session=True, **dropped,  # type: ignore[call-overload]
+                cwd=self.folder, start_new_session=True, **unprivileged(),  # type: ignore[call-overload]
             )  # fmt: skip
         wait_for(self._serves, START_SECONDS, f"PostgreSQL to serve at port {self.port}")
-        return self.url
+
+    def crash(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the server at once: SIGKILL of its first process, or SIGQUIT, which is `pg_ctl stop -m immediate`."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.send_signal(number)
+        process.wait()
+        # Its children notice, and leave the shared memory, a moment later; before that no other server may start.
+        wait_for(lambda: not _has_orphans(process.pid), 20, "the children of PostgreSQL to end")
 
     def stop(self) -> None:
         """End the server with its connections, and remove its data."""
@@ -109,6 +124,16 @@ class Debian15Postgres(PrivatePostgres):
     def installed() -> bool:
         """Tell whether Debian's package is here."""
         return (DEBIAN_15 / "postgres").exists()
+
+
+def _has_orphans(session: int) -> bool:
+    """Tell whether anything that a server started is still there; backends are leaders of groups of their own."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _parent, _group, its_session = status.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                return True
+    return False
 
 
 def with_database(url: str, name: str) -> str:

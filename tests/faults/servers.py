@@ -1,0 +1,71 @@
+"""Servers that belong to a proof alone, and may be killed, frozen and filled up."""
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.servers import PrivatePostgres, RabbitNode, Servers, WheelPostgres
+from xinhuo.cli.prove import servers as prove_servers
+
+FREEZE_SECONDS, ALARM_SECONDS = 4.0, 5.0
+
+
+@contextmanager
+def own_servers() -> Iterator[prove_servers.Servers]:
+    """Start a RabbitMQ node and a PostgreSQL server, and end them whatever happens."""
+    started = Servers()
+    try:
+        node = RabbitNode(started.folder() / "rabbit")
+        try:
+            node.start(wait=False)
+            postgres = WheelPostgres(started.folder() / "postgres")
+            try:
+                postgres.start()
+                node.wait_until_ready()
+                yield of(node, postgres)
+            finally:
+                postgres.stop()
+        finally:
+            node.thaw()
+            node.discard()
+    finally:
+        started.stop()
+
+
+def of(node: RabbitNode, postgres: PrivatePostgres) -> prove_servers.Servers:
+    """Return what a proof may do to these two."""
+
+    def broker_crash(_chance: random.Random) -> None:
+        node.kill()
+        node.start()
+
+    def broker_freeze(_chance: random.Random) -> None:
+        node.freeze()
+        time.sleep(FREEZE_SECONDS)
+        node.thaw()
+
+    def broker_alarm(_chance: random.Random) -> None:
+        node.ctl("set_disk_free_limit", "900GB")
+        time.sleep(ALARM_SECONDS)
+        node.ctl("set_disk_free_limit", "50MB")
+
+    def postgres_crash(chance: random.Random) -> None:
+        postgres.crash(chance.choice([signal.SIGKILL, signal.SIGQUIT]))
+        time.sleep(chance.uniform(0.0, 2.0))
+        postgres.launch()
+
+    return prove_servers.Servers(
+        node.uri(),
+        postgres.url,
+        {
+            "broker_crash": broker_crash,
+            "broker_freeze": broker_freeze,
+            "broker_alarm": broker_alarm,
+            "postgres_crash": postgres_crash,
+        },
+        add_vhost=node.add_vhost,
+        delete_vhost=node.delete_vhost,
+        settled=node.write_down,
+    )
