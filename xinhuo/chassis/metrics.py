@@ -30,6 +30,9 @@ OUTBOX_OLDEST = Gauge(
     "xinhuo_outbox_oldest_unpublished_age_seconds", "Age of the oldest event not yet published.", ["service"]
 )
 DEAD_LETTERS = Gauge("xinhuo_dead_letters", "Dead letters that wait for a decision.", ["service", "reason"])
+DEAD_LETTERS_DECIDED = Counter(
+    "xinhuo_dead_letters_decided_total", "Decisions about dead letters.", ["service", "action", "outcome"]
+)
 RECONCILE_DIFFERENCE = Gauge(
     "xinhuo_reconcile_difference", "Entries that differed in the newest comparison.", ["service", "comparison"]
 )

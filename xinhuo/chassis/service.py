@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from . import tables
 from .config import Settings
 from .db import Database, database_now
-from .desk_http import DeadLetterRoutes
+from .desk.routes import DeadLetterRoutes
 from .markers import job
 from .security import Keys
 

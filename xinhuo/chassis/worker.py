@@ -34,6 +34,9 @@ class Worker:
         self.handlers: dict[str, ladder.Handle] = {
             self.handler_name(name): getattr(service, name) for name in self.subscriptions
         }
+        self._reasons: set[str] = set()
+        self._decided: dict[tuple[str, str], int] = {}
+        self._counts = False
 
     def handler_name(self, method: str) -> str:
         """Return the name that a method's queue, inbox rows and dead letters go by."""
@@ -118,13 +121,25 @@ class Worker:
                 )
             ).one()
             dead: Any = session.execute(
-                sa.text("SELECT reason, count(*) FILTER (WHERE state = 'waiting') FROM dead_letters GROUP BY reason")
+                sa.text("SELECT reason, count(*) FROM dead_letters WHERE state = 'waiting' GROUP BY reason")
+            ).all()
+            decided: Any = session.execute(
+                sa.text("SELECT action, split_part(outcome, ' ', 1), count(*) FROM dead_letter_actions GROUP BY 1, 2")
             ).all()
             self.service.refresh_gauges(session)
         metrics.OUTBOX_PENDING.labels(service).set(pending)
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
-        for reason, count in dead:
+        waiting = dict.fromkeys(self._reasons, 0) | {reason: count for reason, count in dead}
+        self._reasons |= waiting.keys()
+        for reason, count in waiting.items():  # one that nobody waits for any more is 0, not what it was
             metrics.DEAD_LETTERS.labels(service, reason).set(count)
+        for action, outcome, count in decided:
+            # Who decides is a command or an api process; workers count for all of them, from when they started.
+            metrics.DEAD_LETTERS_DECIDED.labels(service, action, outcome).inc(
+                max(0, count - self._decided.get((action, outcome), 0 if self._counts else count))
+            )
+            self._decided[action, outcome] = count
+        self._counts = True
 
 
 def _reorder(deliveries: list[ladder.Delivery], returns: int) -> None:

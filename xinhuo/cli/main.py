@@ -13,6 +13,7 @@ import typer
 from xinhuo import __version__
 
 from . import reconcile
+from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
@@ -33,6 +34,7 @@ app.add_typer(topology_app, name="topology")
 app.add_typer(subs_app, name="subs")
 app.add_typer(hours_app, name="hours")
 app.add_typer(events_app, name="events")
+app.add_typer(dead_app, name="dead")
 app.add_typer(key_app, name="key")
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 app.command("prove", epilog=EXIT_CODES)(prove)

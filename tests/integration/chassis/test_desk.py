@@ -26,10 +26,11 @@ from tests.integration.chassis.services import (
     words,
 )
 from tests.support.services import delivery_of
-from xinhuo.chassis import desk as dead_desk
-from xinhuo.chassis import desk_lists, ladder, outbox, parked
+from xinhuo.chassis import ladder, outbox, parked
 from xinhuo.chassis.db import Database
-from xinhuo.chassis.desk import Chosen, DeadLetterNotFound, DeadLetterSettled, Decision, Item
+from xinhuo.chassis.desk import choice, decisions, lists
+from xinhuo.chassis.desk.choice import Chosen, DeadLetterNotFound, DeadLetterSettled
+from xinhuo.chassis.desk.decisions import Decision, Item
 from xinhuo.chassis.errors import RetryEventLater
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.ladder import Delivery
@@ -37,7 +38,7 @@ from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Envelope
 
 HANDLER = "volunteers.count"
-TOPICS = dead_desk.topics_of(Desk)
+TOPICS = decisions.topics_of(Desk)
 WHO = Decision("ops-1", "the cause is mended")
 ALL = Chosen(handler=HANDLER)
 
@@ -60,23 +61,23 @@ def letter_ids(db: Database, state: str = "waiting") -> list[UUID]:
 
 def retry(db: Database, chosen: Chosen = ALL, **options: Any) -> list[Item]:
     with db.transaction() as session:
-        return dead_desk.retry(session, TOPICS, chosen, WHO, **options)
+        return decisions.retry(session, TOPICS, chosen, WHO, **options)
 
 
 def drop(db: Database, chosen: Chosen = ALL, **options: Any) -> list[Item]:
     with db.transaction() as session:
-        return dead_desk.drop(session, chosen, WHO, **options)
+        return decisions.drop(session, chosen, WHO, **options)
 
 
 def rehearse(db: Database, handle: ladder.Handle = note_all, chosen: Chosen = ALL) -> list[tuple[str, str | None]]:
     with db.transaction() as session:
-        items = dead_desk.rehearse(session, {HANDLER: handle}, TOPICS, chosen)
+        items = decisions.rehearse(session, {HANDLER: handle}, TOPICS, chosen)
     return [(item.outcome, item.code) for item in items]
 
 
 def shown(db: Database, letter: UUID) -> dict[str, Any]:
     with db.transaction() as session:
-        return desk_lists.letter(session, letter)
+        return lists.letter(session, letter)
 
 
 def outcomes(items: list[Item]) -> list[str]:
@@ -380,12 +381,12 @@ def test_a_filter_means_the_waiting_letters_that_it_finds_and_no_others(
     died = fetch(db, "SELECT died_at FROM dead_letters ORDER BY 1")
     times = {word: row.died_at for word, row in zip("xabc", died, strict=True)}
     drop(db, Chosen(ids=(letter_ids(db)[0],)))
-    choice = Chosen(**{name: times.get(value, value) for name, value in chosen.items()})
+    meant = Chosen(**{name: times.get(value, value) for name, value in chosen.items()})
     with db.transaction() as session:
-        assert dead_desk.count(session, choice) == len(expected)
-        assert sum(group["waiting"] for group in desk_lists.groups(session, choice)) == len(expected)
-        assert len(desk_lists.letters(session, choice)) == len(expected)
-    retry(db, choice)
+        assert choice.count(session, meant) == len(expected)
+        assert sum(group["waiting"] for group in lists.groups(session, meant)) == len(expected)
+        assert len(lists.letters(session, meant)) == len(expected)
+    retry(db, meant)
     work(db, seconds=5)
     assert sorted(words(db)) == sorted(expected)
 
@@ -436,9 +437,9 @@ def test_when_anything_of_a_retry_fails_nothing_of_it_is_left(db: Database) -> N
     bury(db, "a", "b")
     before = contents(db)
     with pytest.raises(DBAPIError), db.transaction() as session:
-        dead_desk.retry(session, TOPICS, ALL, Decision("x" * 65, "too long for the record"))
+        decisions.retry(session, TOPICS, ALL, Decision("x" * 65, "too long for the record"))
     with Session(db.engine) as session:
-        assert outcomes(dead_desk.retry(session, TOPICS, ALL, WHO)) == ["queued"] * 2
+        assert outcomes(decisions.retry(session, TOPICS, ALL, WHO)) == ["queued"] * 2
         session.rollback()
     assert contents(db) == before
 
@@ -467,9 +468,9 @@ def test_a_retry_waits_for_nobody_who_handles_events_and_nobody_waits_for_it(db:
 def test_pages_of_letters_go_on_where_the_page_before_ended(db: Database) -> None:
     bury(db, *"abcdefg")
     with db.transaction() as session:
-        everything = desk_lists.letters(session, ALL)
+        everything = lists.letters(session, ALL)
         found: list[Any] = []
-        while page := desk_lists.letters(
+        while page := lists.letters(
             session, ALL, limit=3, before=(found[-1]["died_at"], found[-1]["id"]) if found else None
         ):
             found += page
@@ -481,10 +482,10 @@ def test_a_letter_shows_codes_and_ids_of_its_event_but_no_text(db: Database) -> 
     ladder.take(db, HANDLER, never, [delivery])
     ladder.bury_message(db, HANDLER, "王小明".encode(), "event.undecodable", "why")
     with db.transaction() as session:
-        letters = [desk_lists.letter(session, one) for one in letter_ids(db)]
-        assert desk_lists.raw_body(session, letters[1]["id"]) == "王小明".encode()
+        letters = [lists.letter(session, one) for one in letter_ids(db)]
+        assert lists.raw_body(session, letters[1]["id"]) == "王小明".encode()
         with pytest.raises(DeadLetterNotFound):
-            desk_lists.raw_body(session, new_id())
+            lists.raw_body(session, new_id())
     assert "王小明" not in str(letters)
     data = letters[0]["events"][0]["data"]
     assert (data["team_code"], data["minutes"], data["category"]) == ("T1", 60, "…(15)")

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from xinhuo.contracts.codec import Undecodable
 
-from .db import rows
-from .desk import Chosen, DeadLetterNotFound, conditions, open_letter, reason_text
-from .ladder import Delivery
+from ..db import rows
+from ..ladder import Delivery
+from .choice import Chosen, DeadLetterNotFound, conditions
+from .decisions import open_letter, reason_text
 
 #: What a letter may be; ``all`` of them only in filters.
 STATES = ("waiting", "retried", "dropped")

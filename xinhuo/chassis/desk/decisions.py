@@ -5,7 +5,7 @@ From there every adapter's worker takes it through inbox and ladder: no broker i
 effect cannot have it again. Letter, queue and record change in one transaction; a letter is never removed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,14 +17,15 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Undecodable
 
-from . import inbox, ladder, logs, outbox, trace
-from .db import database_now, is_outage
-from .errors import Conflict, NotFound, all_codes
-from .ids import new_id
-from .ladder import Delivery, Handle
-from .markers import Subscription, marked
-from .topology import queue_name
-from .wire import FUTURE
+from .. import inbox, ladder, logs, outbox, trace
+from ..db import database_now, is_outage
+from ..errors import all_codes
+from ..ids import new_id
+from ..ladder import Delivery, Handle
+from ..markers import Subscription, marked
+from ..topology import queue_name
+from ..wire import FUTURE
+from .choice import Chosen, take
 
 #: As many letters are decided about in one transaction; a body may have a MiB.
 MOST_AT_ONCE = 200
@@ -52,50 +53,6 @@ REFUSALS = {
 log = logs.get("desk")
 
 
-class DeadLetterNotFound(NotFound):
-    """There is no such dead letter"""
-
-    code = "dead_letter.not_found"
-    title = "没有这封死信"
-
-    def __init__(self, ids: Iterable[UUID]) -> None:
-        missing = [str(one) for one in ids]
-        super().__init__(
-            f"没有编号为 {'、'.join(missing)} 的死信。",
-            f"There is no dead letter with the id {', '.join(missing)}.",
-            extra={"ids": missing},
-        )
-
-
-class DeadLetterSettled(Conflict):
-    """The dead letter was retried or dropped before"""
-
-    code = "dead_letter.settled"
-    title = "死信已处理过"
-
-    def __init__(self, states: Mapping[UUID, str]) -> None:
-        found = {str(one): state for one, state in states.items()}
-        zh = {"retried": "已重发", "dropped": "已作废"}
-        super().__init__(
-            f"{'；'.join(f'{one} {zh[state]}' for one, state in found.items())}，不能再次处理；其他的也没有改动。",
-            f"Settled before: {', '.join(f'{one} was {state}' for one, state in found.items())}; nothing was changed.",
-            extra={"ids": list(found), "states": list(found.values())},
-        )
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which letters are meant: those named, or the waiting ones that a filter finds, the oldest first."""
-
-    ids: tuple[UUID, ...] = ()
-    handler: str | None = None
-    reason: str | None = None
-    type: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    """Letters that died later are not meant: those of a retry that failed at once would be retried for ever."""
-
-
 @dataclass(frozen=True)
 class Decision:
     """Who decided, as a code, and why, in words of their own; both go into the record."""
@@ -111,6 +68,7 @@ class Item:
     id: UUID
     handler: str
     event_id: UUID | None
+    died_at: datetime
     outcome: str
     code: str | None = None
 
@@ -152,63 +110,10 @@ def open_letter(body: bytes) -> list[Delivery]:
     return [Delivery(one, codec.decode(one)) for one in bodies]
 
 
-# --- Choosing -------------------------------------------------------------------------------------------
-
-
-def count(session: Session, chosen: Chosen) -> int:
-    """Return how many waiting letters a filter finds, or, of those named, how many wait."""
-    where, values = conditions(chosen)
-    found = session.scalar(sa.text(f"SELECT count(*) FROM dead_letters WHERE state = 'waiting'{where}"), values)  # noqa: S608  (conditions are of this module)
-    return int(found or 0)
-
-
-def conditions(chosen: Chosen) -> tuple[str, dict[str, Any]]:
-    """Return the SQL conditions of a choice and their values."""
-    tests = {
-        "handler": "handler = :handler",
-        "reason": "reason = :reason",
-        "type": "type = :type",
-        "since": "died_at >= :since",
-        "until": "died_at <= :until",
-    }
-    values = {name: getattr(chosen, name) for name in tests if getattr(chosen, name) is not None}
-    where = [tests[name] for name in values]
-    if chosen.ids:
-        where.append("id = ANY(:ids)")
-        values["ids"] = list(chosen.ids)
-    return "".join(f" AND {test}" for test in where), values
-
-
-def _take(session: Session, chosen: Chosen, limit: int, *, lock: bool) -> Sequence[Any]:
-    """Return the letters; raises DeadLetterNotFound or DeadLetterSettled for one that was named.
-
-    A second person who names the same letter waits for the first, then is told that it is settled; whoever
-    only filters passes by what somebody else is at.
-    """
-    where, values = conditions(chosen)
-    state = "" if chosen.ids else " AND state = 'waiting'"
-    locking = "" if not lock else " FOR UPDATE" if chosen.ids else " FOR UPDATE SKIP LOCKED"
-    rows = session.execute(
-        sa.text(
-            "SELECT id, handler, event_id, state, reason, error, body FROM dead_letters"  # noqa: S608  (see count)
-            f" WHERE true{state}{where} ORDER BY died_at, id LIMIT :limit{locking}"
-        ),
-        {**values, "limit": len(chosen.ids) or limit},
-    ).all()
-    if missing := set(chosen.ids) - {row.id for row in rows}:
-        raise DeadLetterNotFound(sorted(missing))
-    if settled := {row.id: row.state for row in rows if row.state != "waiting"}:
-        raise DeadLetterSettled(settled)
-    return rows
-
-
-# --- Deciding -------------------------------------------------------------------------------------------
-
-
 def drop(session: Session, chosen: Chosen, decision: Decision, *, limit: int = MOST_AT_ONCE) -> list[Item]:
     """Close letters for good without sending them again. Raises DeadLetterNotFound, DeadLetterSettled."""
-    letters = _take(session, chosen, limit, lock=True)
-    items = [Item(letter.id, letter.handler, letter.event_id, DROPPED) for letter in letters]
+    letters = take(session, chosen, limit, lock=True)
+    items = [Item(letter.id, letter.handler, letter.event_id, letter.died_at, DROPPED) for letter in letters]
     _settle(session, "dropped", items)
     _record(session, "drop", items, decision)
     return items
@@ -216,8 +121,8 @@ def drop(session: Session, chosen: Chosen, decision: Decision, *, limit: int = M
 
 def would_drop(session: Session, chosen: Chosen, *, limit: int = MOST_AT_ONCE) -> list[Item]:
     """Say which letters a drop would close. Raises DeadLetterNotFound, DeadLetterSettled."""
-    letters = _take(session, chosen, limit, lock=False)
-    return [Item(letter.id, letter.handler, letter.event_id, DROPPED) for letter in letters]
+    letters = take(session, chosen, limit, lock=False)
+    return [Item(letter.id, letter.handler, letter.event_id, letter.died_at, DROPPED) for letter in letters]
 
 
 def retry(
@@ -234,7 +139,7 @@ def retry(
     A letter that cannot be read even now, or whose id belongs to another event, is refused and keeps waiting.
     Raises DeadLetterNotFound, DeadLetterSettled.
     """
-    letters = _take(session, chosen, limit, lock=True)
+    letters = take(session, chosen, limit, lock=True)
     now = database_now(session)
     opened: dict[UUID, list[Delivery]] = {}
     refused: dict[UUID, str] = {}
@@ -260,10 +165,16 @@ def retry(
         parked |= keys  # for the next letter: of two with one id and different bodies only the first goes on
     _queue(session, wanted, rate)
     items = [
-        Item(letter.id, letter.handler, letter.event_id or _only_id(opened.get(letter.id)),
-             REFUSED if letter.id in refused else outcomes[letter.id], refused.get(letter.id))
+        Item(
+            letter.id,
+            letter.handler,
+            letter.event_id or _only_id(opened.get(letter.id)),
+            letter.died_at,
+            REFUSED if letter.id in refused else outcomes[letter.id],
+            refused.get(letter.id),
+        )
         for letter in letters
-    ]  # fmt: skip
+    ]
     _settle(session, "retried", [item for item in items if item.outcome != REFUSED])
     _record(session, "retry", items, decision)
     return items
@@ -281,7 +192,7 @@ def rehearse(
 
     Raises DeadLetterNotFound, DeadLetterSettled, and an outage of the database as it comes.
     """
-    letters = _take(session, chosen, limit, lock=False)
+    letters = take(session, chosen, limit, lock=False)
     now = database_now(session)
     items = []
     for letter in letters:
@@ -297,7 +208,9 @@ def rehearse(
             if is_outage(error):
                 raise
             outcome, code = WOULD_FAIL, ladder.reason_of(error)
-        items.append(Item(letter.id, letter.handler, letter.event_id or _only_id(opened), outcome, code))
+        items.append(
+            Item(letter.id, letter.handler, letter.event_id or _only_id(opened), letter.died_at, outcome, code)
+        )
     return items
 
 

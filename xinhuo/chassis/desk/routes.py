@@ -12,11 +12,12 @@ from uuid import UUID
 import marshmallow as ma
 from sqlalchemy.orm import Session
 
-from . import desk, desk_lists
-from .desk import Chosen, Decision, Item
-from .markers import http
-from .web import schema
-from .web.pages import Listed, page_of, read_cursor
+from ..markers import http
+from ..web import schema
+from ..web.pages import Listed, page_of, read_cursor
+from . import decisions, lists
+from .choice import Chosen, DeadLetterNotFound, DeadLetterSettled, count
+from .decisions import Decision, Item
 
 
 class _Filter(schema.Schema):
@@ -36,7 +37,7 @@ class DeadLetterGroupQuery(_Filter):
 class DeadLetterQuery(schema.Page, _Filter):
     """The parameters of the list."""
 
-    state = schema.Choice((*desk_lists.STATES, "all"), load_default="waiting")
+    state = schema.Choice((*lists.STATES, "all"), load_default="waiting")
 
 
 class DeadLetterFilter(_Filter):
@@ -53,11 +54,11 @@ class DeadLetterFilter(_Filter):
 class DecisionIn(schema.Schema):
     """Which letters, who decides, and why."""
 
-    ids = schema.ListOf(schema.Uuid(), min=1, max=desk.MOST_AT_ONCE)
+    ids = schema.ListOf(schema.Uuid(), min=1, max=decisions.MOST_AT_ONCE)
     filter = schema.Nested(DeadLetterFilter)
     by = schema.Code(required=True, max=64)
     why = schema.Text(required=True, max=500)
-    limit = schema.Integer(min=1, max=desk.MOST_AT_ONCE, load_default=desk.MOST_AT_ONCE)
+    limit = schema.Integer(min=1, max=decisions.MOST_AT_ONCE, load_default=decisions.MOST_AT_ONCE)
     dry_run = schema.Boolean(load_default=False)
 
     @ma.validates_schema(skip_on_field_errors=False)
@@ -76,7 +77,7 @@ class DropDeadLetters(DecisionIn):
 class RetryDeadLetters(DecisionIn):
     """What `POST /v1/dead-letters:retry` takes; ``rate`` is in events a second."""
 
-    rate = schema.Integer(min=1, max=1000, load_default=desk.RATE)
+    rate = schema.Integer(min=1, max=1000, load_default=decisions.RATE)
 
 
 class DeadLetterGroup(schema.Schema):
@@ -107,7 +108,7 @@ class DeadLetter(schema.Schema):
     reason = schema.Text()
     reason_text = schema.Text()
     error = schema.Text()
-    state = schema.Choice(desk_lists.STATES)
+    state = schema.Choice(lists.STATES)
     attempts = schema.Integer()
     died_at = schema.Instant()
     retry_of = schema.Uuid(allow_none=True)
@@ -140,7 +141,7 @@ class OtherDeadLetter(schema.Schema):
 
     id = schema.Uuid()
     reason = schema.Text()
-    state = schema.Choice(desk_lists.STATES)
+    state = schema.Choice(lists.STATES)
     attempts = schema.Integer()
     died_at = schema.Instant()
     retry_of = schema.Uuid(allow_none=True)
@@ -163,7 +164,7 @@ class DecidedItem(schema.Schema):
     id = schema.Uuid()
     handler = schema.Text()
     event_id = schema.Uuid(allow_none=True)
-    outcome = schema.Choice(desk.OUTCOMES)
+    outcome = schema.Choice(decisions.OUTCOMES)
     code = schema.Text(allow_none=True)
     detail = schema.Text()
     detail_en = schema.Text()
@@ -178,7 +179,7 @@ class Decided(schema.Schema):
     items = schema.ListOf(schema.Nested(DecidedItem))
 
 
-_ERRORS = (desk.DeadLetterNotFound, desk.DeadLetterSettled)
+_ERRORS = (DeadLetterNotFound, DeadLetterSettled)
 
 
 class DeadLetterRoutes:
@@ -189,7 +190,7 @@ class DeadLetterRoutes:
     @http("GET", "/v1/dead-letters/groups", query=DeadLetterGroupQuery, returns=DeadLetterGroups)
     def dead_letter_groups(self, session: Session, query: dict[str, Any]) -> dict[str, Any]:
         """Return the waiting dead letters by handler and reason."""
-        found = desk_lists.groups(session, Chosen(**query))
+        found = lists.groups(session, Chosen(**query))
         return {"items": [{"service": self.name, **group} for group in found]}
 
     @http("GET", "/v1/dead-letters", query=DeadLetterQuery, returns=DeadLetter)
@@ -197,22 +198,22 @@ class DeadLetterRoutes:
         """List dead letters, the newest first."""
         before = read_cursor(query.pop("after"), datetime.fromisoformat, UUID)
         limit, state = query.pop("limit"), query.pop("state")
-        found = desk_lists.letters(session, Chosen(**query), state=state, before=before, limit=limit + 1)
+        found = lists.letters(session, Chosen(**query), state=state, before=before, limit=limit + 1)
         return page_of(found, limit, lambda one: (one["died_at"].isoformat(), one["id"]))
 
-    @http("GET", "/v1/dead-letters/{id:uuid}", returns=DeadLetterWithHistory, errors=(desk.DeadLetterNotFound,))
+    @http("GET", "/v1/dead-letters/{id:uuid}", returns=DeadLetterWithHistory, errors=(DeadLetterNotFound,))
     def dead_letter(self, session: Session, id: UUID) -> dict[str, Any]:
         """Return a dead letter with its events, what was done about it, and others of the same event."""
-        return desk_lists.letter(session, id)
+        return lists.letter(session, id)
 
     @http("POST", "/v1/dead-letters:retry", accepts=RetryDeadLetters, returns=Decided, errors=_ERRORS)
     def retry_dead_letters(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
         """Hand the events of dead letters to their handlers again, or only say what would happen."""
-        chosen, topics = _chosen(body), desk.topics_of(type(self))
+        chosen, topics = _chosen(body), decisions.topics_of(type(self))
         if body["dry_run"]:
-            items = desk.rehearse(session, desk.handlers_of(self), topics, chosen, limit=body["limit"])
+            items = decisions.rehearse(session, decisions.handlers_of(self), topics, chosen, limit=body["limit"])
         else:
-            items = desk.retry(session, topics, chosen, _decision(body), rate=body["rate"], limit=body["limit"])
+            items = decisions.retry(session, topics, chosen, _decision(body), rate=body["rate"], limit=body["limit"])
         return _decided(session, chosen, body, items)
 
     @http("POST", "/v1/dead-letters:drop", accepts=DropDeadLetters, returns=Decided, errors=_ERRORS)
@@ -220,9 +221,9 @@ class DeadLetterRoutes:
         """Close dead letters for good without sending them again; they are kept with who decided it and why."""
         chosen = _chosen(body)
         if body["dry_run"]:
-            items = desk.would_drop(session, chosen, limit=body["limit"])
+            items = decisions.would_drop(session, chosen, limit=body["limit"])
         else:
-            items = desk.drop(session, chosen, _decision(body), limit=body["limit"])
+            items = decisions.drop(session, chosen, _decision(body), limit=body["limit"])
         return _decided(session, chosen, body, items)
 
 
@@ -237,7 +238,7 @@ def _decision(body: dict[str, Any]) -> Decision:
 
 
 def _decided(session: Session, chosen: Chosen, body: dict[str, Any], items: list[Item]) -> dict[str, Any]:
-    remaining = desk.count(session, chosen)
+    remaining = count(session, chosen)
     return {
         "dry_run": body["dry_run"],
         "counts": dict(Counter(item.outcome for item in items)),
@@ -248,9 +249,9 @@ def _decided(session: Session, chosen: Chosen, body: dict[str, Any], items: list
 
 def spoken(item: Item) -> dict[str, Any]:
     """Return what became of a letter with its texts in Chinese and English."""
-    zh, en = desk.OUTCOMES[item.outcome]
+    zh, en = decisions.OUTCOMES[item.outcome]
     if item.code:
-        why_zh, why_en = desk.reason_text(item.code)
+        why_zh, why_en = decisions.reason_text(item.code)
         zh, en = f"{zh}：{why_zh}", f"{en}: {why_en}"
     return {
         "id": item.id, "handler": item.handler, "event_id": item.event_id, "outcome": item.outcome,

@@ -1,0 +1,160 @@
+"""Where ``xinhuo dead`` finds the letters that its options mean, and how it works through many."""
+
+import getpass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, NoReturn
+from uuid import UUID
+
+import typer
+
+from .exits import Exit
+
+if TYPE_CHECKING:
+    from xinhuo.chassis.db import Database
+    from xinhuo.chassis.desk.choice import Chosen
+    from xinhuo.chassis.desk.decisions import Decision, Item
+
+#: SQLSTATEs of a table or a column that is not there.
+_OLD_SCHEMA = {"42P01", "42703"}
+Desks = list[tuple[str, "Database"]]
+#: A service with its database, the letters there that are meant, and how many they are.
+Home = tuple[str, "Database", "Chosen", int]
+
+
+def portions(chosen: "Chosen", most: int, work: Callable[["Chosen", int], "list[Item]"]) -> "Iterator[list[Item]]":
+    """Do the work in transactions of bounded size, passing by those that a portion before left waiting."""
+    from xinhuo.chassis.desk.decisions import MOST_AT_ONCE
+
+    for start in range(0, len(chosen.ids), MOST_AT_ONCE):
+        yield work(replace(chosen, ids=chosen.ids[start : start + MOST_AT_ONCE]), MOST_AT_ONCE)
+    while not chosen.ids and most > 0:
+        items = work(chosen, min(most, MOST_AT_ONCE))
+        if not items:
+            return
+        yield items
+        most -= len(items)
+        chosen = replace(chosen, after=(items[-1].died_at, items[-1].id))
+
+
+def homes_of(desks: "Desks", ids: Sequence[UUID]) -> "list[Home]":
+    """Find the services that have the letters named. Raises DeadLetterNotFound."""
+    import sqlalchemy as sa
+
+    from xinhuo.chassis.desk.choice import Chosen, DeadLetterNotFound
+
+    homes: list[Home] = []
+    missing = set(ids)
+    for name, db in desks:
+        with db.transaction() as session:
+            statement = sa.text("SELECT id FROM dead_letters WHERE id = ANY(:ids)")
+            found = set(session.scalars(statement, {"ids": list(ids)}))
+        if found:
+            homes.append((name, db, Chosen(ids=tuple(one for one in dict.fromkeys(ids) if one in found)), len(found)))
+        missing -= found
+    if missing:
+        raise DeadLetterNotFound(sorted(missing))
+    return homes
+
+
+def counted(desks: "Desks", chosen: "Chosen") -> "list[Home]":
+    """Return the services with letters that a filter finds now; what dies from now on is not meant."""
+    from xinhuo.chassis.db import database_now
+    from xinhuo.chassis.desk.choice import count
+
+    homes = []
+    for name, db in desks:
+        with db.transaction() as session:
+            mine = replace(chosen, until=database_now(session))
+            if found := count(session, mine):
+                homes.append((name, db, mine, found))
+    return homes
+
+
+def chosen_by(
+    *,
+    ids: list[UUID] | None = None,
+    handler: str | None = None,
+    reason: str | None = None,
+    type: str | None = None,
+    since: str | None = None,
+) -> "Chosen":
+    """Return which letters the options mean; ids and conditions together end the command."""
+    from xinhuo.chassis.desk.choice import Chosen
+
+    if ids and (handler or reason or type or since):
+        fail(Exit.USAGE, "编号与条件不能同用 / ids and conditions do not go together")
+    return Chosen(tuple(ids or ()), handler, reason, type, _instant(since) if since else None)
+
+
+def decision_of(by: str | None, why: str) -> "Decision":
+    """Check who and why as the HTTP interface does."""
+    import marshmallow as ma
+
+    from xinhuo.chassis.desk.decisions import Decision
+    from xinhuo.chassis.web import schema
+
+    who = by or getpass.getuser()
+    for option, field, value in (("--by", schema.Code(max=64), who), ("--why", schema.Text(max=500), why)):
+        try:
+            field.deserialize(value)
+        except ma.ValidationError as error:
+            _, zh, en = str(error.messages[0]).split("|")
+            fail(Exit.USAGE, f"{option}：{zh} / {en} ({value!r})")
+    return Decision(who, why.strip())
+
+
+def _instant(text: str) -> datetime:
+    from xinhuo.chassis.web.schema import OFFICE_ZONE
+
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        fail(
+            Exit.USAGE,
+            f"--since 应为日期或时刻，如 2026-03-01、2026-03-01T08:00+08:00 / --since must be a date or an instant, "
+            f"not {text!r}",
+        )
+    return instant if instant.tzinfo else instant.replace(tzinfo=OFFICE_ZONE)
+
+
+@contextmanager
+def desks_of(service: str | None) -> Iterator[Desks]:
+    """Give the services' databases; what a person can do something about becomes one message and an exit code."""
+    from sqlalchemy.exc import ProgrammingError
+
+    from xinhuo.chassis import config
+    from xinhuo.chassis.db import sqlstate
+    from xinhuo.chassis.desk.choice import DeadLetterNotFound, DeadLetterSettled
+
+    from . import build
+    from .main import explained
+
+    if service is not None and service not in config.SERVICES:
+        names = "、".join(config.SERVICES)
+        fail(
+            Exit.USAGE,
+            f"没有服务 {service!r}，可选 {names} / unknown service; one of {', '.join(config.SERVICES)}",
+        )
+    with explained(), ExitStack() as stack:
+        settings = config.load(os.environ)
+        made = [(name, build.database(name, settings)) for name in ([service] if service else config.SERVICES)]
+        for _, db in made:
+            stack.callback(db.close)
+        try:
+            yield made
+        except (DeadLetterNotFound, DeadLetterSettled) as error:
+            fail(Exit.REFUSED, f"{error.zh} / {error.en}")
+        except ProgrammingError as error:
+            if sqlstate(error) not in _OLD_SCHEMA:
+                raise
+            fail(Exit.REFUSED, "数据库结构不是最新，请先运行 xinhuo db upgrade / first run xinhuo db upgrade")
+
+
+def fail(code: Exit, message: str) -> NoReturn:
+    """End the command with a message and an exit code."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
