@@ -144,6 +144,7 @@ def test_the_topology_is_made_once_and_subscriptions_bind_to_it(amqp_uri: str) -
     assert json_of(planned)["made"] == json_of(made)["made"]
     assert "queue volunteers.keep_statistics" in json_of(made)["made"]
     assert again.stdout == "已是最新 / nothing to do\n"
+    assert set(json_of(xinhuo("topology", "apply", "--json", settings=settings))["same"]) == set(json_of(made)["made"])
 
     wanted = ("subs", "create", "traffic", "--events", "volunteers.hours_logged.v1", "--json")
     tried = xinhuo(*wanted, "--dry-run", settings=settings)
@@ -154,6 +155,34 @@ def test_the_topology_is_made_once_and_subscriptions_bind_to_it(amqp_uri: str) -
     assert json_of(created)["exchange"] == "dept.traffic.events"
     assert exchange_exists(amqp_uri, "dept.traffic.events")
     assert xinhuo(*wanted, settings=settings).code == 0
+
+
+def test_a_queue_that_differs_is_shown_with_both_values_and_replaced_when_that_is_harmless(amqp_uri: str) -> None:
+    settings = {"AMQP_URI": amqp_uri}
+    xinhuo("topology", "apply", settings=settings)
+    with Connection(amqp_uri) as connection, connection.channel() as channel:
+        channel.queue_delete("awards.add_to_tally")
+        channel.queue_declare("awards.add_to_tally", durable=True, auto_delete=False)
+        channel.queue_delete("awards.dead")
+        channel.queue_declare(
+            "awards.dead", durable=True, auto_delete=False,
+            arguments={"x-queue-type": "quorum", "x-delivery-limit": 7},
+        )  # fmt: skip
+
+    shown = xinhuo("topology", "apply", "--dry-run", settings=settings)
+    told = xinhuo("topology", "apply", "--json", settings=settings)
+    replaced = xinhuo("topology", "apply", "--replace", settings=settings)
+
+    assert (shown.code, told.code, replaced.code) == (Exit.REFUSED, Exit.REFUSED, Exit.REFUSED)
+    assert "不同 / differs: queue awards.add_to_tally" in shown.stdout
+    assert "x-delivery-limit: 现为 / there 7，应为 / wanted —" in shown.stdout
+    assert "xinhuo topology apply --replace" in shown.stdout
+    assert {item["name"] for item in json_of(told)["differs"]} == {"awards.add_to_tally", "awards.dead"}
+    assert "已重建 / replaced: queue awards.add_to_tally" in replaced.stdout
+    assert "differs: queue awards.dead" in replaced.stdout
+    with Connection(amqp_uri) as connection, connection.channel() as channel:
+        channel.queue_delete("awards.dead")
+    assert xinhuo("topology", "apply", settings=settings).code == 0
 
 
 def exchange_exists(amqp_uri: str, name: str) -> bool:

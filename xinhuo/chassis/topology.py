@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # services stand on this module
 
 PUBLIC_EXCHANGE = "pub.events"
 DELIVERY_LIMIT = 20
+#: Queues that earlier releases declared and this one does not want: when a handler goes, its queue's name is added.
+#: AMQP lists no queues, so only those that are named here can be found and reported; none is ever deleted.
+RETIRED_QUEUES: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Topology:
 
     exchanges: tuple[str, ...]
     queues: tuple[Queue, ...]
+    retired: tuple[str, ...] = RETIRED_QUEUES
 
 
 def events_exchange(publisher: str) -> str:

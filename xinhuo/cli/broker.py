@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xinhuo.chassis import config
 from xinhuo.chassis.topology import PUBLIC_EXCHANGE, Topology
 from xinhuo.contracts.base import load_all
+
+if TYPE_CHECKING:
+    from xinhuo.chassis.adapters.broker_state import Item
 
 _CODE = re.compile(r"[a-z][a-z0-9-]{1,29}")
 
@@ -15,15 +18,32 @@ class BadSubscription(Exception):
     """The code or an event of a subscription cannot be used; the text says what can."""
 
 
-def apply_topology(environment: Mapping[str, str], *, dry_run: bool) -> list[str]:
-    """Declare what the services need; return what was, or would be, made."""
-    from xinhuo.chassis.adapters import amqp
+class TopologyDiffers(Exception):
+    """A queue or exchange is there with other arguments; the text names all of them."""
+
+
+def topology_state(environment: Mapping[str, str], *, dry_run: bool, replace_empty: bool = False) -> "list[Item]":
+    """Make what the services need, unless it is a dry run; return all of it with what is at the broker."""
+    from xinhuo.chassis.adapters import broker_state
 
     from . import build
 
     uri = _uri(environment)
     wanted = build.full_topology()
-    return amqp.missing(uri, wanted) if dry_run else amqp.declare(uri, wanted)
+    if dry_run:
+        return broker_state.inspect(uri, wanted)
+    return broker_state.apply(uri, wanted, replace_empty=replace_empty)
+
+
+def apply_topology(environment: Mapping[str, str]) -> None:
+    """Make what the services need; raises TopologyDiffers when something of it is there with other arguments."""
+    from xinhuo.chassis.adapters.broker_state import DIFFERS
+
+    if differing := [item.label for item in topology_state(environment, dry_run=False) if item.state == DIFFERS]:
+        raise TopologyDiffers(
+            f"{'、'.join(differing)} 与所需不同，请运行 xinhuo topology apply 查看 / "
+            "these differ from what is wanted; see xinhuo topology apply"
+        )
 
 
 def create_subscription(

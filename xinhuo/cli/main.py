@@ -17,6 +17,7 @@ from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
+from .topology import app as topology_app
 from .prove.command import prove
 
 app = typer.Typer(
@@ -26,7 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 db_app = typer.Typer(help="数据库结构 / Database schemas.", no_args_is_help=True)
-topology_app = typer.Typer(help="消息拓扑 / Exchanges and queues.", no_args_is_help=True)
 subs_app = typer.Typer(help="部门订阅 / Subscriptions of departments.", no_args_is_help=True)
 key_app = typer.Typer(help="主密钥 / The master key.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
@@ -142,22 +142,6 @@ def db_current(
         raise typer.Exit(Exit.REFUSED)
 
 
-@topology_app.command("apply")
-def topology_apply(dry_run: DryRun = False, as_json: Json = False) -> None:
-    """声明交换机和队列（可重复执行，不删除）/ Declare exchanges and queues; idempotent, deletes nothing."""
-    from . import broker
-
-    with explained():
-        made = broker.apply_topology(os.environ, dry_run=dry_run)
-    if as_json:
-        _print_json({"dry_run": dry_run, "made": made})
-        return
-    for line in made:
-        typer.echo(f"{'将新建 / would make' if dry_run else '已新建 / made'}: {line}")
-    if not made:
-        typer.echo("已是最新 / nothing to do")
-
-
 @subs_app.command("create")
 def subs_create(
     code: Annotated[str, typer.Argument(help="部门代号（小写字母、数字、-）/ Code of the department.")],
@@ -257,12 +241,14 @@ def explained() -> Iterator[None]:
     from xinhuo.chassis.security import BadKeyFile
     from xinhuo.chassis.wire import BrokerUnavailable
 
-    from .broker import BadSubscription
+    from .broker import BadSubscription, TopologyDiffers
 
     try:
         yield
     except (BadSettings, BadKeyFile, BadSubscription) as error:
         _fail(Exit.USAGE, str(error))
+    except TopologyDiffers as error:
+        _fail(Exit.REFUSED, str(error))
     except BrokerUnavailable as error:
         if any(sign in str(error) for sign in _BROKER_SAYS_NO):
             _fail(

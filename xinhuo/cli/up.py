@@ -171,7 +171,7 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
         from .children import ChildFailed, Children
 
         build.check_adapter(settings)
-        apply_topology({"AMQP_URI": settings.amqp_uri}, dry_run=False)
+        apply_topology({"AMQP_URI": settings.amqp_uri})
         children = Children(settings, _child_environment(settings))
         try:
             children.start()

@@ -1,0 +1,108 @@
+"""``xinhuo topology``: what is wanted at the broker beside what is there."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .exits import EXIT_CODES, Exit
+
+if TYPE_CHECKING:
+    from xinhuo.chassis.adapters.broker_state import Item
+
+app = typer.Typer(help="消息拓扑 / Exchanges and queues.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """消息拓扑 / Exchanges and queues."""
+
+
+@app.command("apply", epilog=EXIT_CODES)
+def apply(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="只显示差异 / Show the difference only, do nothing.")
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="重建类型不对、且为空又无人使用的经典队列 / Make a classic queue anew where a quorum queue must be, "
+            "if the broker finds it empty and unused.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
+    ] = False,
+) -> None:
+    """声明交换机和队列（可重复执行，不删有消息的队列）/ Declare exchanges and queues; deletes none with messages."""
+    from . import broker
+    from .main import explained
+
+    with explained():
+        items = broker.topology_state(os.environ, dry_run=dry_run, replace_empty=replace)
+    differs = [item for item in items if item.state == "differs" and item.done is None]
+    if as_json:
+        sys.stdout.write(json.dumps(_plain(items, dry_run=dry_run), ensure_ascii=False) + "\n")
+    else:
+        _show(items, dry_run=dry_run)
+    raise typer.Exit(Exit.REFUSED if differs else Exit.OK)
+
+
+def _plain(items: "list[Item]", *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "made": [item.label for item in items if item.done or (dry_run and item.state == "missing")],
+        "same": [item.label for item in items if item.state == "same"],
+        "differs": [asdict(item) for item in items if item.state == "differs" and item.done is None],
+        "retired": [asdict(item) for item in items if item.state == "retired"],
+        "not_visible": ["bindings", "queues of other names"],
+    }
+
+
+def _show(items: "list[Item]", *, dry_run: bool) -> None:
+    quiet = True
+    for item in items:
+        if item.state == "same":
+            continue
+        quiet = False
+        if item.done == "replaced":
+            typer.echo(f"已重建 / replaced: {item.label}")
+        elif item.state == "missing":
+            typer.echo(f"{'将新建 / would make' if dry_run else '已新建 / made'}: {item.label}")
+        elif item.state == "differs":
+            _show_differing(item)
+        else:
+            typer.echo(f"已不需要 / not wanted any more: {item.label}（{_load(item)}）")
+            typer.echo("    待其消息处理完后删除 / when it is empty: rabbitmqctl delete_queue " + item.name)
+    same = sum(item.state == "same" for item in items)
+    typer.echo("已是最新 / nothing to do" if quiet else f"与所需一致 / as wanted: {same}")
+
+
+def _show_differing(item: "Item") -> None:
+    typer.echo(f"不同 / differs: {item.label}（{_load(item)}）")
+    for one in item.unequal:
+        there = "—" if one.there is None else one.there
+        wanted = "—" if one.wanted is None else one.wanted
+        typer.echo(f"    {one.name}: 现为 / there {there}，应为 / wanted {wanted}")
+    typer.echo(f"    {remedy(item)}")
+
+
+def remedy(item: "Item") -> str:
+    """Return what to do about an exchange or queue that differs."""
+    if item.is_classic and not item.messages and not item.consumers:
+        return "空队列，可重建 / it is empty: xinhuo topology apply --replace"
+    kind = "queue" if item.kind == "queue" else "exchange"
+    return (
+        "停止各服务的发送与处理，确认无消息后删除再声明 / stop the services, see that no message is left, "
+        f"delete the {kind} {item.name} at the broker, then: xinhuo topology apply"
+    )
+
+
+def _load(item: "Item") -> str:
+    if item.messages is None:
+        return item.kind
+    return f"消息 / messages {item.messages}，消费者 / consumers {item.consumers}"
