@@ -35,8 +35,9 @@ from .import_rows import SLICE, Examined, examine
 #: How long the user's file and what was found in it are kept.
 KEEP = timedelta(days=30)
 SHOWN_PROBLEMS = 100
-#: An import that failed so often (or whose worker was killed so often) is given up until it is confirmed again.
-MOST_ATTEMPTS = 10
+#: An import that failed so often (or whose worker was killed so often) is given up until it is confirmed again. As
+#: many as a message may come back: a night of ten power cuts is not the fault of the import.
+MOST_ATTEMPTS = 20
 UNDO_REASON = "import_undone"
 _RULES = Path(__file__).resolve().parents[1] / "rules"
 
