@@ -17,8 +17,9 @@ from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
-from .topology import app as topology_app
 from .prove.command import prove
+from .rebuild import app as rebuild_app
+from .topology import app as topology_app
 
 app = typer.Typer(
     help="薪火：志愿服务活动系统 / Xinhuo: volunteer campaigns, from the notice to the star.",
@@ -35,6 +36,7 @@ app.add_typer(subs_app, name="subs")
 app.add_typer(hours_app, name="hours")
 app.add_typer(events_app, name="events")
 app.add_typer(dead_app, name="dead")
+app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(key_app, name="key")
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 app.command("prove", epilog=EXIT_CODES)(prove)
