@@ -14,11 +14,15 @@ export PYTHON
 .PHONY: help
 help: ## Show this list
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3.11]'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-17s%s\n", $$1, $$2 }'
 
 .PHONY: install
 install: ## Install the locked requirements and Xinhuo into .venv
 	@tools/install.sh runtime
+
+.PHONY: install-threads
+install-threads: ## The same without nameko and eventlet, into .venv-threads (for XINHUO_ADAPTER=threads)
+	@tools/install.sh threads .venv-threads
 
 .PHONY: install-dev
 install-dev:
@@ -62,8 +66,11 @@ prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90
 .PHONY: lock
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
 	@tools/install.sh dev
-	$(LOCK) $(ARGS) pyproject.toml requirements/build.in -o requirements/runtime.txt
-	$(LOCK) $(ARGS) --extra dev -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(LOCK) $(ARGS) --extra nameko pyproject.toml requirements/build.in -o requirements/runtime.txt
+	$(LOCK) $(ARGS) --extra nameko --extra dev -c requirements/runtime.txt pyproject.toml requirements/build.in \
+		-o requirements/dev.txt
+	$(LOCK) -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/threads.txt
+	$(LOCK) --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
 
 .PHONY: docs
 docs: ## Write the generated pages and files anew
@@ -72,6 +79,6 @@ docs: ## Write the generated pages and files anew
 
 .PHONY: clean
 clean: ## Remove the environments and caches (data folders stay)
-	rm -rf .venv .venv.lock .venv-3.13 .venv-3.13.lock .cache .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .venv.lock .venv-3.13 .venv-3.13.lock .venv-threads .venv-threads.lock .cache .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis .coverage build dist xinhuo.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from tests.support.processes import ADAPTER
 from tests.support.servers import (
     AMQP_URI,
     DATABASE_URL,
@@ -45,6 +46,10 @@ class Stage:
     python: str = sys.executable
     postgres: type[WheelPostgres] | type[Debian15Postgres] = WheelPostgres
     quick: bool = True
+    only: str = ""
+    """Of the tests, those whose names match, as for `-k`."""
+    without_nameko: bool = False
+    """In an environment that has neither nameko nor eventlet, with services on threads."""
     not_here: str = ""
     """Why the stage cannot run on this machine; empty when it can."""
 
@@ -66,7 +71,17 @@ def stages() -> Iterator[Stage]:
     yield Stage("unit", ("unit",))
     yield Stage("contract", ("contract",))
     yield Stage("integration", ("integration",), servers=True)
+    yield Stage("conformance", ("conformance",), servers=True)
     yield Stage("e2e", ("e2e",), servers=True)
+    yield Stage(
+        "threads",
+        ("conformance", "e2e"),
+        servers=True,
+        # Without a broker services run on threads in the stages above, too, and need neither of the two there.
+        only="not embedded",
+        without_nameko=True,
+        quick=False,
+    )
     yield Stage(
         "postgres15",
         ("integration", "e2e/test_slice.py", "e2e/test_redelivery.py"),
@@ -145,13 +160,13 @@ def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest:
         return outcome
     print(f"\n=== {stage.name}: {', '.join(stage.suites)} (seed {options.seed}) ===", flush=True)
     started = time.monotonic()
-    python = stage.python if stage.python == sys.executable else _environment_for(stage.python)
+    python = _interpreter_of(stage)
     with tempfile.TemporaryDirectory(prefix="xinhuo-report-") as folder:
         results = Path(folder) / "results.xml"
         command = [python, "-m", "pytest", "-q", f"--junitxml={results}", f"--randomly-seed={options.seed}"]
         command += ["-n", "2", "--dist", "loadfile", *(f"--ignore=tests/{path}" for path in stage.leave_out)]
-        if options.k:
-            command += ["-k", options.k]
+        if chosen := " and ".join(f"({names})" for names in (options.k, stage.only) if names):
+            command += ["-k", chosen]
         # Without a path pytest would run everything.
         suites = [f"tests/{suite}" for suite in stage.suites if _has_tests(ROOT / "tests" / suite)]
         command += [*for_pytest, *suites]
@@ -172,6 +187,18 @@ def _has_tests(path: Path) -> bool:
     return path.is_file() or any(path.glob("**/test_*.py"))
 
 
+def _interpreter_of(stage: Stage) -> str:
+    """Return the Python of a stage, in an environment made for it if need be."""
+    if stage.without_nameko:
+        subprocess.run(["tools/install.sh", "threads-dev", ".venv-threads", sys.executable], cwd=ROOT, check=True)
+        python = str(ROOT / ".venv-threads" / "bin" / "python")
+        program = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ['nameko', 'eventlet'])))"
+        if subprocess.run([python, "-c", program], cwd=ROOT).returncode != 0:
+            raise RuntimeError("nameko or eventlet is installed in .venv-threads; remove the folder and run again")
+        return python
+    return stage.python if stage.python == sys.executable else _environment_for(stage.python)
+
+
 def _environment_for(python: str) -> str:
     """Install the locked requirements for another Python and return that environment's interpreter."""
     subprocess.run(["tools/install.sh", "dev", ".venv-3.13", python], cwd=ROOT, check=True)
@@ -182,6 +209,8 @@ def environment(stage: Stage, servers: Servers) -> dict[str, str]:
     """Return the environment of a stage: this one's without settings of Xinhuo, and with the servers."""
     settings = re.compile(r"(XINHUO_(?!TEST)|AMQP_URI$|(.*_)?DATABASE_URL$)")
     inherited = {k: v for k, v in os.environ.items() if k.startswith("XINHUO_TEST_") or not settings.match(k)}
+    if stage.without_nameko:
+        inherited |= {ADAPTER: "threads", "XINHUO_ADAPTER": "threads"}
     if not stage.servers:
         return inherited
     node = servers.rabbit(wait=False)

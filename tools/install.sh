@@ -1,15 +1,16 @@
 #!/bin/sh
 # Installs the locked requirements and this project into a virtual environment.
 #
-#   tools/install.sh runtime|dev [VENV] [PYTHON]
+#   tools/install.sh runtime|dev|threads|threads-dev [VENV] [PYTHON]
 #
+# Those with "threads" are without nameko and eventlet; give them an environment of their own.
 # Quick when nothing changed: a stamp in the environment holds the hash of what was installed. The stamp is
 # written last and a marker first, so an environment whose installation was interrupted is made anew. Nothing
 # is written to stdout, so that `make run ARGS="--json"` prints nothing but its JSON.
 set -eu
 exec >&2
 
-kind=${1:?runtime or dev}
+kind=${1:?runtime, dev, threads or threads-dev}
 venv=${2:-.venv}
 wanted=${3:-${PYTHON:-}}
 cd "$(dirname "$0")/.."
@@ -23,8 +24,7 @@ suits() { # a Python that runs (version managers leave dead shims on the PATH) a
 }
 
 fingerprint() { # of everything that decides what is installed; the folder too, since environments cannot move
-    { printf '%s\n' "$here"; cat requirements/runtime.txt pyproject.toml; [ "$1" = runtime ] || cat "requirements/$1.txt"; } \
-        | sha256sum | cut -d' ' -f1
+    { printf '%s\n' "$here"; cat "requirements/$1.txt" pyproject.toml; } | sha256sum | cut -d' ' -f1
 }
 
 stamped() { # whether the environment holds $1 as it is locked now
@@ -95,9 +95,10 @@ pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 pip install -qq --require-hashes --no-deps --only-binary :all: -r "$lock"
 pip install -qq --no-deps --no-build-isolation --no-index -e .
 
-fingerprint runtime > "$venv/.installed-runtime"
-if [ "$kind" = dev ]; then
-    fingerprint dev > "$venv/.installed-dev"
-fi
+fingerprint "$kind" > "$venv/.installed-$kind"
+case $kind in # what is among it
+    dev) fingerprint runtime > "$venv/.installed-runtime" ;;
+    threads-dev) fingerprint threads > "$venv/.installed-threads" ;;
+esac
 rm -f "$venv/.installing"
 say "xinhuo: 安装完成 / installed"

@@ -1,5 +1,6 @@
 """A stranger follows docs/subscribing.md to the letter and receives events."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -147,6 +148,12 @@ def lines_with(output: Path, text: str) -> Callable[[], list[str]]:
     return lambda: [line for line in output.read_text(encoding="utf-8").splitlines() if text in line]
 
 
+needs_nameko = pytest.mark.skipif(
+    importlib.util.find_spec("nameko") is None, reason="a stranger's nameko service needs nameko"
+)
+
+
+@needs_nameko
 def test_a_strangers_nameko_service_receives_an_event(subscribed: System, tmp_path: Path) -> None:
     queue = f"evt-dept.traffic-{TOPIC}--traffic.note_hours"
     with stranger(tmp_path, "start.py", subscribed.amqp_uri) as output:
@@ -158,6 +165,7 @@ def test_a_strangers_nameko_service_receives_an_event(subscribed: System, tmp_pa
     assert str(event.volunteer_id) not in output.read_text(encoding="utf-8")
 
 
+@needs_nameko
 def test_nameko_without_the_serializer_setting_loses_the_event_as_the_page_says(
     subscribed: System, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ import psycopg
 import requests
 from psycopg.rows import dict_row
 
-from tests.support.processes import LOOPBACK, tail
+from tests.support.processes import ADAPTER, LOOPBACK, tail
 from tests.support.waiting import wait_for
 
 XINHUO = str(Path(sys.executable).with_name("xinhuo"))
@@ -52,6 +52,8 @@ class Ended:
 def clean_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment without settings of Xinhuo, but with the given ones."""
     inherited = {name: value for name, value in os.environ.items() if not _SETTINGS.match(name)}
+    if adapter := os.environ.get(ADAPTER):
+        inherited["XINHUO_ADAPTER"] = adapter
     return {**inherited, **(settings or {})}
 
 

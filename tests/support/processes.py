@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-
+# Names the adapter on which services run that a test starts; without it they run on the default one.
+ADAPTER = "XINHUO_TEST_ADAPTER"
 
 # Every process started for tests carries this variable with its run's folder, so that it can be found again.
 MARK = "XINHUO_TESTS_FOLDER"
