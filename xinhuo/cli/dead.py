@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -229,9 +230,9 @@ def _rehearse(name: str, db: "Database", session: "Session", chosen: "Chosen", m
     settings = config.load(os.environ)
     service = build.service_class(name)()
     service.runtime = Runtime(settings, db, load_keys(build.key_path(settings)))
-    items = decisions.rehearse(
-        session, decisions.handlers_of(service), decisions.topics_of(type(service)), chosen, limit=most
-    )
+    handlers, topics = decisions.handlers_of(service), decisions.topics_of(type(service))
+    with redirect_stdout(sys.stderr):  # what the handlers log is none of the answer
+        items = decisions.rehearse(session, handlers, topics, chosen, limit=most)
     session.rollback()
     return items
 

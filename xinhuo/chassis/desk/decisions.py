@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Undecodable
 
-from .. import inbox, ladder, logs, outbox, trace
+from .. import inbox, ladder, outbox, trace
 from ..db import database_now, is_outage
 from ..errors import all_codes
 from ..ids import new_id
@@ -49,8 +49,6 @@ REFUSALS = {
     "event.handler_unknown": ("该服务已没有这个处理者", "The service has no such handler (any more)"),
     "event.not_subscribed": ("该处理者不接收这种事件", "The handler does not take events of this type"),
 }
-
-log = logs.get("desk")
 
 
 @dataclass(frozen=True)
@@ -327,5 +325,3 @@ def _record(session: Session, action: str, items: Sequence[Item], decision: Deci
             "outcomes": [f"{item.outcome} {item.code}" if item.code else item.outcome for item in items],
         },
     )
-    if items:
-        log.info(f"dead_letters_{action}", letters=len(items), refused=sum(item.outcome == REFUSED for item in items))

@@ -12,12 +12,15 @@ from uuid import UUID
 import marshmallow as ma
 from sqlalchemy.orm import Session
 
+from .. import logs
 from ..markers import http
 from ..web import schema
 from ..web.pages import Listed, page_of, read_cursor
 from . import decisions, lists
 from .choice import Chosen, DeadLetterNotFound, DeadLetterSettled, count
 from .decisions import Decision, Item
+
+log = logs.get("desk")
 
 
 class _Filter(schema.Schema):
@@ -214,7 +217,7 @@ class DeadLetterRoutes:
             items = decisions.rehearse(session, decisions.handlers_of(self), topics, chosen, limit=body["limit"])
         else:
             items = decisions.retry(session, topics, chosen, _decision(body), rate=body["rate"], limit=body["limit"])
-        return _decided(session, chosen, body, items)
+        return _decided(session, chosen, body, items, "retry")
 
     @http("POST", "/v1/dead-letters:drop", accepts=DropDeadLetters, returns=Decided, errors=_ERRORS)
     def drop_dead_letters(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +227,7 @@ class DeadLetterRoutes:
             items = decisions.would_drop(session, chosen, limit=body["limit"])
         else:
             items = decisions.drop(session, chosen, _decision(body), limit=body["limit"])
-        return _decided(session, chosen, body, items)
+        return _decided(session, chosen, body, items, "drop")
 
 
 def _chosen(body: dict[str, Any]) -> Chosen:
@@ -237,11 +240,14 @@ def _decision(body: dict[str, Any]) -> Decision:
     return Decision(body["by"], body["why"])
 
 
-def _decided(session: Session, chosen: Chosen, body: dict[str, Any], items: list[Item]) -> dict[str, Any]:
+def _decided(session: Session, chosen: Chosen, body: dict[str, Any], items: list[Item], verb: str) -> dict[str, Any]:
     remaining = count(session, chosen)
+    counts = dict(Counter(item.outcome for item in items))
+    if not body["dry_run"]:
+        log.info("dead_letters_decided", action=verb, **counts)
     return {
         "dry_run": body["dry_run"],
-        "counts": dict(Counter(item.outcome for item in items)),
+        "counts": counts,
         "remaining": remaining,
         "items": [spoken(item) for item in items],
     }
