@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from kombu import Connection
 from typer.main import get_command
@@ -82,7 +83,8 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
 
 
 def test_every_command_that_lists_something_can_do_so_as_json() -> None:
-    lists = {("reconcile",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show")}
+    lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"), ("dead", "list"),
+             ("dead", "show"), ("doctor",), ("reconcile",)}  # fmt: skip
 
     assert lists <= LEAVES.keys()
     assert [path for path in lists if "--json" not in options_of(LEAVES[path])] == []
@@ -90,10 +92,12 @@ def test_every_command_that_lists_something_can_do_so_as_json() -> None:
 
 def test_every_command_that_changes_something_can_be_tried_dry() -> None:
     writes = {("db", "upgrade"), ("topology", "apply"), ("subs", "create"), ("hours", "import"), ("hours", "undo"),
-              ("key", "create")}  # fmt: skip
+              ("key", "create"), ("dead", "retry"), ("dead", "drop"), ("events", "replay"),
+              ("rebuild", "statistics")}  # fmt: skip
     # Serving is what these are for; the others read, or save a file under the name that they are given.
     others = {("up",), ("serve",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"),
-              ("reconcile",), ("hours", "template"), ("hours", "result")}  # fmt: skip
+              ("dead", "list"), ("dead", "show"), ("doctor",), ("reconcile",), ("prove",), ("hours", "template"),
+              ("hours", "result")}  # fmt: skip
 
     assert LEAVES.keys() == writes | others
     assert [path for path in writes if "--dry-run" not in options_of(LEAVES[path])] == []
@@ -194,6 +198,28 @@ def exchange_exists(amqp_uri: str, name: str) -> bool:
         return True
 
 
+def test_a_fresh_installation_agrees_with_itself_and_the_doctor_says_what_is_wrong_with_it(
+    database: str, tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": database, "XINHUO_DATA": str(tmp_path)}
+
+    compared, spoken = xinhuo("reconcile", "--json", settings=settings), xinhuo("reconcile", settings=settings)
+    asked, told = xinhuo("doctor", "--json", settings=settings), xinhuo("doctor", settings=settings)
+
+    assert (compared.code, spoken.code) == (0, 0)
+    assert json_of(compared)["equal"] is True
+    assert spoken.stdout.count("✓") == len(json_of(compared)["comparisons"]) == 9
+    found = {finding["code"] for finding in json_of(asked)["findings"]}
+    assert (asked.code, told.code) == (Exit.REFUSED, Exit.REFUSED)
+    assert {"key.missing", "broker.in_process"} <= found
+    assert all(code in told.stdout for code in found)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("INSERT INTO awards.tallies (volunteer_id, minutes) VALUES (gen_random_uuid(), 60)")
+    wrong = xinhuo("reconcile", settings=settings)
+    assert wrong.code == Exit.REFUSED
+    assert "第一条 / first: extra" in wrong.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -220,7 +246,7 @@ def test_what_is_called_wrongly_ends_with_2_and_says_what_would_be_right(argumen
 
 @pytest.mark.parametrize(
     "arguments",
-    [("db", "current"), ("db", "upgrade"), ("topology", "apply"),
+    [("db", "current"), ("db", "upgrade"), ("topology", "apply"), ("reconcile",),
      ("subs", "create", "traffic", "--events", "volunteers.hours_logged.v1")],
 )  # fmt: skip
 def test_what_is_away_ends_with_3(arguments: tuple[str, ...]) -> None:

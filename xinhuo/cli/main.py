@@ -12,7 +12,7 @@ import typer
 
 from xinhuo import __version__
 
-from . import reconcile
+from . import doctor, reconcile
 from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
@@ -38,6 +38,7 @@ app.add_typer(events_app, name="events")
 app.add_typer(dead_app, name="dead")
 app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(key_app, name="key")
+app.command("doctor", epilog=EXIT_CODES)(doctor.command)
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 app.command("prove", epilog=EXIT_CODES)(prove)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -63,9 +64,11 @@ def why_missing(
         return "unannounced", "", "保留现场并联系开发者 / keep the databases as they are and call the developers"
     if was_handled(session, handler, event.event_id):
         return "handled", str(event.event_id), rebuild_of(service)
+    # A second earlier: the option has whole seconds.
+    since = (event.recorded_at - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     remedy = (
-        f"确认 {service} 的 worker 在运行；若其队列 {handler} 已空，重发事件 / "
-        f"see that the worker of {service} runs; if its queue {handler} is empty, send again: xinhuo events replay"
+        f"先确认 {service} 的 worker 在运行且队列已空 / see that its worker runs and its queue is empty, then: "
+        f"xinhuo events replay --service {service} --handler {handler.partition('.')[2]} --since {since}"
     )
     return "unhandled", str(event.event_id), remedy
 

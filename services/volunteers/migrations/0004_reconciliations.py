@@ -4,7 +4,7 @@ from alembic import op
 
 from xinhuo.chassis import tables
 
-revision = "0005"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,64 @@
+"""``xinhuo doctor``: finds wrong set-up, with one line of remedy each; changes nothing."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .exits import Exit
+
+if TYPE_CHECKING:
+    from .checkup.findings import Finding
+
+_SIGNS = {"error": "✗ 错误 / error", "warning": "! 提醒 / warning", "unseen": "· 未检查 / not seen"}
+
+
+def command(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
+    ] = False,
+) -> None:
+    """检查设置、数据库和 RabbitMQ；有错误时退出码 1 / Look for wrong set-up; exit 1 when something is wrong."""
+    from .main import explained
+
+    with explained():
+        findings = run(os.environ)
+    counts = {level: sum(one.level == level for one in findings) for level in _SIGNS}
+    if as_json:
+        plain: dict[str, Any] = {"ok": not counts["error"], **counts, "findings": [one.as_json() for one in findings]}
+        sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+    else:
+        _show(findings)
+    raise typer.Exit(Exit.REFUSED if counts["error"] else Exit.OK)
+
+
+def run(environment: Mapping[str, str]) -> "list[Finding]":
+    """Make all checks; errors come first. Raises BadSettings."""
+    from xinhuo.chassis import config
+
+    from . import build
+    from .checkup import broker, databases, machine
+
+    settings = config.load(environment)
+    found = [
+        *machine.check(environment, settings),
+        *databases.check(settings),
+        *broker.check(settings.amqp_uri, build.full_topology(), config.SERVICES),
+    ]
+    return sorted(found, key=lambda one: list(_SIGNS).index(one.level))
+
+
+def _show(findings: "list[Finding]") -> None:
+    from .checkup.findings import CODES
+
+    for one in findings:
+        level, zh, en = CODES[one.code]
+        detail = f": {one.detail}" if one.detail else ""
+        typer.echo(f"{_SIGNS[level]}  {one.code}  {one.where}{detail}")
+        typer.echo(f"    {zh} / {en}")
+        typer.echo(f"    → {one.remedy}")
+    if not any(one.level == "error" for one in findings):
+        typer.echo("✓ 没有发现错误 / no error found")
