@@ -17,6 +17,7 @@ import services
 import xinhuo.chassis
 from tools.markdown import GENERATED, one_line, table
 from xinhuo.chassis.config import DATABASE_URL_OF, SERVICES, URL_OF, Settings, form_of
+from xinhuo.chassis.desk.decisions import REFUSALS
 from xinhuo.chassis.errors import all_codes
 from xinhuo.chassis.ladder import REASONS
 from xinhuo.cli.exits import EXIT_CODES, Exit
@@ -95,7 +96,7 @@ def errors_page() -> str:
         for info in known
         if info.status is not None
     ]
-    reasons = {code: (zh, _title(en)) for code, (zh, en) in REASONS.items()}
+    reasons = {code: (zh, _title(en)) for code, (zh, en) in (REASONS | REFUSALS).items()}
     reasons |= {info.code: (info.title, _title(info.title_en)) for info in known if info.status is None}
     lines = [
         "# Error codes 错误代码",
