@@ -34,6 +34,10 @@ def own_servers() -> Iterator[prove_servers.Servers]:
         started.stop()
 
 
+def discard(_value: object) -> None:
+    """Return nothing."""
+
+
 def of(node: RabbitNode, postgres: PrivatePostgres) -> prove_servers.Servers:
     """Return what a proof may do to these two."""
 
@@ -64,6 +68,11 @@ def of(node: RabbitNode, postgres: PrivatePostgres) -> prove_servers.Servers:
             "broker_freeze": broker_freeze,
             "broker_alarm": broker_alarm,
             "postgres_crash": postgres_crash,
+            # Halves of these, for tests that end both servers at once; no plan has them.
+            "broker_dies": lambda _chance: node.kill(),
+            "broker_returns": lambda _chance: discard(node.start()),
+            "postgres_dies": lambda _chance: postgres.crash(),
+            "postgres_returns": lambda _chance: postgres.launch(),
         },
         add_vhost=node.add_vhost,
         delete_vhost=node.delete_vhost,

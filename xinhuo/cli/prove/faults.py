@@ -39,6 +39,8 @@ OWN_SERVERS = frozenset({"broker_crash", "broker_freeze", "broker_alarm", "postg
 #: What plain nameko has nothing to be hit by, or has no records to repeat.
 NOT_PLAIN = frozenset({"point", "duplicates", "poison"})
 _FIRST, _LAST = 2.0, 3.0
+#: For how long a process may take to start and get to the point where it is to die.
+POINT_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,22 @@ class Injector:
         self.done: Counter[str] = Counter()
         self._hands, self._say = hands, say
 
-    def run(self, faults: Sequence[Fault], seconds: float) -> None:
-        """Inject each fault at its time, or as soon as the one before is over, for so many seconds in all."""
+    def run(self, faults: Sequence[Fault], seconds: float, *, until_planned: bool = False) -> None:
+        """Inject each fault at its time, or as soon as the one before is over, for so many seconds in all.
+
+        With ``until_planned`` it ends when all are done instead.
+        """
         began = time.monotonic()
         for fault in faults:
             wait = began + fault.at - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
-            if time.monotonic() - began > seconds:
+            if time.monotonic() - began > seconds and not until_planned:
                 break
             detail = self.inject(fault)
             self._say(f"{time.monotonic() - began:6.1f} s  {fault.kind}{': ' if detail else ''}{detail}")
-        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        if not until_planned:
+            time.sleep(max(0.0, began + seconds - time.monotonic()))
 
     def inject(self, fault: Fault) -> str:
         """Do one fault to its end; return what exactly was done."""
@@ -129,6 +135,10 @@ class Injector:
 
     def undo(self) -> None:
         """Leave nothing broken behind."""
+        self._clear()
+        self._hands.fleet.disarm()
+
+    def _clear(self) -> None:
         self._hands.broker.clear()
         self._hands.database.clear()
 
@@ -163,10 +173,15 @@ class Injector:
             members = fleet.matching("volunteers-worker")  # whichever of them gets there
         else:
             members = [chance.choice(fleet.matching("worker"))]
+        before = len(fleet.fired)
         fleet.arm(members, point, at=1 if point == "mid_import" else chance.randint(1, 4))
         if point == "mid_import":
             self._hands.load.import_rows(60)
-        return f"{point} in {', '.join(member.name for member in members)}"
+        until = time.monotonic() + POINT_SECONDS
+        while len(fleet.fired) == before and time.monotonic() < until:
+            time.sleep(0.05)
+        reached = "" if len(fleet.fired) > before else ", not reached yet"
+        return f"{point} in {', '.join(member.name for member in members)}{reached}"
 
     # --- Connections --------------------------------------------------------------------------------------
 
@@ -184,7 +199,7 @@ class Injector:
         for proxy in (self._hands.broker, self._hands.database):
             proxy.delay(0.15)
         time.sleep(chance.uniform(3.0, 5.0))
-        self.undo()
+        self._clear()
         return "150 ms"
 
     def _blackhole(self, chance: random.Random) -> str:
@@ -193,7 +208,7 @@ class Injector:
         for proxy in proxies:
             proxy.swallow(ways)
         time.sleep(chance.uniform(3.0, 6.0))
-        self.undo()
+        self._clear()
         return f"{name}, {' and '.join(ways)}"
 
     def _reset(self, chance: random.Random) -> str:

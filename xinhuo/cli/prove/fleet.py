@@ -120,6 +120,14 @@ class Fleet:
                 member.extra = {"XINHUO_FAULT_POINT": f"{point}:{at}"}
         self.kill(members)
 
+    def disarm(self) -> None:
+        """Kill those that still wait for their named point, so that nobody dies of it later."""
+        with self._lock:
+            waiting = [member for member in self.members if member.armed or member.extra]
+            for member in waiting:
+                member.extra = {}
+        self.kill([member for member in waiting if member.armed])
+
     def matching(self, text: str) -> list[Member]:
         """Return the members whose names contain a text."""
         return [member for member in self.members if text in member.name]
@@ -184,12 +192,13 @@ class Fleet:
 
 
 def environment_for(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without settings of Xinhuo, but with the given ones."""
+    """Return this process's environment without settings of Xinhuo, but for the adapter, and with the given ones."""
     ours = ("AMQP_URI", "DATABASE_URL")
+    stays = ("XINHUO_TEST", "XINHUO_ADAPTER")
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.endswith(ours) and (not name.startswith("XINHUO_") or name.startswith("XINHUO_TEST"))
+        if not name.endswith(ours) and (not name.startswith("XINHUO_") or name.startswith(stays))
     }
     return {**kept, **settings}
 

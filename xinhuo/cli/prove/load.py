@@ -19,7 +19,6 @@ from .history import History, Slot
 RATE = 40.0
 IN_FLIGHT = 60
 TRIES = 4
-IMPORT_SECONDS = 90.0
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _OFFICE = timezone(timedelta(hours=8))
 _FIRST_YEAR, _MONTHS = 2016, 120
@@ -64,9 +63,12 @@ class Slots:
 class Load:
     """Makes the calls, in an event loop of its own thread."""
 
-    def __init__(self, port: int, history: History, scene: Scene, seed: int, *, rate: float = RATE) -> None:
+    def __init__(
+        self, port: int, history: History, scene: Scene, seed: int, *, rate: float = RATE, import_seconds: float = 90.0
+    ) -> None:
         self._port, self._history, self._scene, self._rate = port, history, scene, rate
         self._chance = random.Random(f"load {seed}")  # noqa: S311  (repeatable on purpose)
+        self._import_seconds = import_seconds
         self._slots = Slots(len(scene.people), self._chance)
         self._entries: list[str] = []
         self._stop = threading.Event()
@@ -82,7 +84,7 @@ class Load:
     def stop(self) -> None:
         """Make no new call, wait for those under way, and close the record. Raises what broke the load itself."""
         self._stop.set()
-        self._thread.join(IMPORT_SECONDS + 30)
+        self._thread.join(self._import_seconds + 30)
         if self._failure is not None:
             raise self._failure
 
@@ -170,7 +172,7 @@ class Load:
             slots.append((person.id, start.isoformat(), int((end - start).total_seconds()) // 60))
         data = self._scene.workbook(rows)
         number = self._history.invoke("import", slots)
-        until = self._loop.time() + IMPORT_SECONDS
+        until = self._loop.time() + self._import_seconds
         found = await self._until(
             number, until, "POST", f"/v1/imports?filename=prove-{number}.xlsx", data,
             {"Content-Type": XLSX, "Idempotency-Key": f"prove-{number}"},

@@ -6,8 +6,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .faults import Fault, Hands, Injector
 from .fleet import CommandOf, Fleet
 from .load import RATE, Load
 from .proxy import Proxy
-from .servers import Servers
+from .servers import Action, Servers
 from .stirring import Stirring
 from .system import System, real_command
 
@@ -44,6 +44,15 @@ class Options:
     #: For tests: other faults than the seed's, and processes with a defect planted in them.
     planned: Sequence[Fault] | None = None
     command_of: CommandOf = real_command
+    #: For how many seconds things may settle when the faults are over.
+    patience: float = RECOVERY_SECONDS
+    import_rows: int = IMPORT_ROWS
+    people: int | None = None
+    #: End when all planned faults are done, not when the seconds are over.
+    until_planned: bool = False
+    #: More kinds of faults than the servers offer.
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    injector: Callable[[Hands], Injector] | None = None
 
 
 Say = Callable[[str], None]
@@ -83,7 +92,7 @@ def _ours(given: Servers, options: Options, planned: Sequence[Fault], folder: Pa
     ):
         tell(f"seed {options.seed}, {options.seconds:.0f} s, {len(planned)} faults planned")
         system = System(amqp_uri, database_url, folder / "xinhuo")
-        scene = system.prepare(max(60, min(400, round(options.seconds * options.rate / 22))))
+        scene = system.prepare(options.people or max(60, min(400, round(options.seconds * options.rate / 22))))
         given.settled()
         record_path = folder / "history.jsonl"
         record = history.History(record_path)
@@ -91,17 +100,20 @@ def _ours(given: Servers, options: Options, planned: Sequence[Fault], folder: Pa
         fleet = system.fleet(*ways, options.command_of)
         try:
             fleet.start()
-            load = Load(system.ports["volunteers-api"], record, scene, options.seed, rate=options.rate)
+            load = Load(
+                system.ports["volunteers-api"], record, scene, options.seed,
+                rate=options.rate, import_seconds=max(90.0, options.patience),
+            )  # fmt: skip
             stirring = Stirring(amqp_uri, database_url, record)
             hands = Hands(
-                fleet, broker, database, given.actions,
+                fleet, broker, database, {**given.actions, **options.actions},
                 lambda service: servers.disconnect(database_url, service), load, stirring,
             )  # fmt: skip
-            injector = Injector(hands, tell)
+            injector = options.injector(hands) if options.injector else Injector(hands, tell)
             load.start()
-            load.import_rows(IMPORT_ROWS)
+            load.import_rows(options.import_rows)
             try:
-                injector.run(planned, options.seconds)
+                injector.run(planned, options.seconds, until_planned=options.until_planned)
             finally:
                 injector.undo()
                 load.quiesce()
@@ -109,7 +121,7 @@ def _ours(given: Servers, options: Options, planned: Sequence[Fault], folder: Pa
             fleet.wait_ready()
             load.stop()
             record.close()
-            left = _wait_until_drained(amqp_uri, database_url, _poison(record_path))
+            left = _wait_until_drained(amqp_uri, database_url, _poison(record_path), options.patience)
             recovery = time.monotonic() - calm
             tell(f"drained {recovery:.1f} s after the last fault" if not left else f"not drained: {left}")
             verdict = checker.judge(database_url, record_path, system.addresses, _depths(amqp_uri))
@@ -174,9 +186,9 @@ def _poison(record_path: Path) -> int:
     return sum(line["copies"] for line in history.read(record_path).poison)
 
 
-def _wait_until_drained(amqp_uri: str, database_url: str, poison: int) -> dict[str, int]:
+def _wait_until_drained(amqp_uri: str, database_url: str, poison: int, patience: float) -> dict[str, int]:
     """Wait until nothing is on its way any more; return what still is when patience ends."""
-    deadline = time.monotonic() + RECOVERY_SECONDS
+    deadline = time.monotonic() + patience
     while True:
         try:
             left = {place: count for place, count in effects.unfinished(database_url).items() if count}
