@@ -63,6 +63,11 @@ prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90
 	@tools/install.sh dev
 	@exec $(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: nightly
+nightly: ## Run the long fault tests: ten seeds, power cuts, a cluster, the model 500 times (ARGS="-k cluster")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tests.run --stage nightly $(ARGS)
+
 .PHONY: lock
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
 	@tools/install.sh dev

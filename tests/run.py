@@ -48,6 +48,12 @@ class Stage:
     quick: bool = True
     only: str = ""
     """Of the tests, those whose names match, as for `-k`."""
+    workers: int = 2
+    """How many tests run at once."""
+    nightly: bool = False
+    """Runs only when it is named: it takes hours."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """More of the environment."""
     without_nameko: bool = False
     """In an environment that has neither nameko nor eventlet, with services on threads."""
     not_here: str = ""
@@ -73,6 +79,8 @@ def stages() -> Iterator[Stage]:
     yield Stage("integration", ("integration",), servers=True)
     yield Stage("conformance", ("conformance",), servers=True)
     yield Stage("e2e", ("e2e",), servers=True)
+    # Proofs have servers of their own, and would disturb each other.
+    yield Stage("faults", ("faults",), servers=True, leave_out=("faults/nightly",), workers=0)
     yield Stage(
         "threads",
         ("conformance", "e2e"),
@@ -100,6 +108,14 @@ def stages() -> Iterator[Stage]:
         python=newer or "",
         quick=False,
         not_here="" if newer else "Python 3.13 is not installed",
+    )
+    yield Stage(
+        "nightly",
+        ("faults/nightly", "faults/test_model.py"),
+        servers=True,
+        workers=0,
+        nightly=True,
+        variables=(("XINHUO_TEST_MODEL", "500x50"),),
     )
 
 
@@ -149,7 +165,7 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
 def _wanted(stage: Stage, options: argparse.Namespace) -> bool:
     if options.stage:
         return stage.name in options.stage
-    return stage.quick or not options.quick
+    return not stage.nightly and (stage.quick or not options.quick)
 
 
 def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest: list[str]) -> Outcome:
@@ -164,7 +180,13 @@ def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest:
     with tempfile.TemporaryDirectory(prefix="xinhuo-report-") as folder:
         results = Path(folder) / "results.xml"
         command = [python, "-m", "pytest", "-q", f"--junitxml={results}", f"--randomly-seed={options.seed}"]
-        command += ["-n", "2", "--dist", "loadfile", *(f"--ignore=tests/{path}" for path in stage.leave_out)]
+        command += [
+            "-n",
+            str(stage.workers),
+            "--dist",
+            "loadfile",
+            *(f"--ignore=tests/{path}" for path in stage.leave_out),
+        ]
         if chosen := " and ".join(f"({names})" for names in (options.k, stage.only) if names):
             command += ["-k", chosen]
         # Without a path pytest would run everything.
@@ -211,6 +233,7 @@ def environment(stage: Stage, servers: Servers) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if k.startswith("XINHUO_TEST_") or not settings.match(k)}
     if stage.without_nameko:
         inherited |= {ADAPTER: "threads", "XINHUO_ADAPTER": "threads"}
+    inherited |= dict(stage.variables)
     if not stage.servers:
         return inherited
     node = servers.rabbit(wait=False)

@@ -45,7 +45,8 @@ def test_a_planted_defect_is_found(
     defect: str, planned: list[Fault], broken: str, figure: str, own: Servers, tmp_path: Path
 ) -> None:
     options = run.Options(
-        SECONDS, 1, with_plain=False, folder=tmp_path, planned=planned, command_of=planted(defect), patience=20, until_planned=True,
+        SECONDS, 1, with_plain=False, folder=tmp_path, planned=planned, command_of=planted(defect), patience=20,
+        until_planned=True,
     )  # fmt: skip
 
     found = run.prove(own, options)

@@ -1,6 +1,7 @@
 """One proof from beginning to end: set up, load and faults, recovery, verdict; then the baseline."""
 
 import contextlib
+import importlib.util
 import random
 import shutil
 import sys
@@ -74,7 +75,11 @@ def prove(given: Servers, options: Options, tell: Say = say) -> dict[str, Any]:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="xinhuo-prove-"))
     folder.mkdir(parents=True, exist_ok=True)
     found = _ours(given, options, planned, folder, tell)
-    found["plain"] = _theirs(given, options, planned, folder, tell) if options.with_plain else None
+    found["plain"] = None
+    if options.with_plain and importlib.util.find_spec("nameko") is None:
+        found["notes"].append("没有安装 nameko，未测对照 / nameko is not installed: no baseline")
+    elif options.with_plain:
+        found["plain"] = _theirs(given, options, planned, folder, tell)
     if found["ok"] and options.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
