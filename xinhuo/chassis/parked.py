@@ -10,15 +10,19 @@ from sqlalchemy.orm import Session
 
 from xinhuo.contracts import codec
 
-from . import inbox, ladder, metrics, trace
+from . import inbox, ladder, logs, metrics, trace
 from .db import Database, is_outage
 from .ladder import Delivery, Handle
 
 #: An event whose handling was begun so often and never ended takes its process down each time. The broker counts
 #: the returns of messages; nobody else counts those of parked events.
 STARTS_MAX = 10
+#: As many retried events are handled in one transaction: their cause is mended, so that most of them go well.
+BATCH = 50
 #: A round ends after so long: jobs, gauges and a process that is to stop wait for it.
 ROUND_SECONDS = 5.0
+
+log = logs.get("parked")
 
 
 def retry_parked(
@@ -30,19 +34,19 @@ def retry_parked(
     Raises DatabaseUnavailable when the database is away. Several processes may do this at once.
     """
     tried, deadline = 0, time.monotonic() + seconds
-    for start in (_START, _START_RETRIED):
+    for work in (_retry_own, _retry_batch, _retry_one_of_desk):
         while tried < limit:
-            result = _retry_one(db, handlers, start)
-            if result is None:
+            count = work(db, handlers, min(BATCH, limit - tried))
+            if count is None:
                 break
-            tried += result
+            tried += count
             if time.monotonic() > deadline:
                 break
     return tried
 
 
-def _start(whose: str) -> sa.TextClause:
-    """Return what takes the next event that is due; it is committed before the event is handled.
+def _start(whose: str, most: str = "1") -> sa.TextClause:
+    """Return what takes the next events that are due; it is committed before they are handled.
 
     One whose handling was begun before and never ended is pushed back, so that others get their turn between.
     """
@@ -51,17 +55,74 @@ def _start(whose: str) -> sa.TextClause:
         " ELSE clock_timestamp() + starts * interval '10 s' END"
         " FROM (SELECT event_id AS id, handler AS whose FROM parked_events"
         f" WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers) AND {whose}"
-        " ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED) due"
+        f" ORDER BY next_attempt_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"
         " WHERE p.event_id = due.id AND p.handler = due.whose RETURNING p.event_id, p.handler"
     )
 
 
 _START = _start("retry_of IS NULL")
 _START_RETRIED = _start("retry_of IS NOT NULL")
+_START_BATCH = _start("retry_of IS NOT NULL AND starts = 0", ":most")
 
 
-def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClause) -> bool | None:
-    """Try one event; None when none is due, False when another process was faster."""
+def _retry_own(db: Database, handlers: Mapping[str, Handle], _most: int) -> int | None:
+    return _retry_one(db, handlers, _START)
+
+
+def _retry_one_of_desk(db: Database, handlers: Mapping[str, Handle], _most: int) -> int | None:
+    return _retry_one(db, handlers, _START_RETRIED)
+
+
+def _retry_batch(db: Database, handlers: Mapping[str, Handle], most: int) -> int | None:
+    """Handle retried events that were never begun together, by handler; None when none of them is due.
+
+    When anything goes wrong nothing of it is left but the note that they were begun: each is then tried alone.
+    """
+    with db.transaction() as session:
+        started = session.execute(_START_BATCH, {"handlers": list(handlers), "most": most}).all()
+    if not started:
+        return None
+    done = 0
+    for handler in {row.handler for row in started}:
+        try:
+            done += _handle_batch(db, handler, handlers[handler], [r.event_id for r in started if r.handler == handler])
+        except Exception as error:  # each of them is tried alone, and what fails then goes on the ladder
+            if is_outage(error):
+                raise
+            log.info("batch_split", handler=handler, events=len(started))
+    return done
+
+
+def _handle_batch(db: Database, handler: str, handle: Handle, ids: list[UUID]) -> int:
+    with db.transaction() as session:
+        rows = session.execute(
+            sa.text(
+                "SELECT event_id, body FROM parked_events WHERE handler = :handler AND event_id = ANY(:ids)"
+                " ORDER BY next_attempt_at FOR UPDATE SKIP LOCKED"
+            ),
+            {"handler": handler, "ids": ids},
+        ).all()
+        deliveries = [Delivery(bytes(row.body), codec.decode(bytes(row.body))) for row in rows]
+        if not deliveries:
+            return 0
+        with trace.traced(deliveries[0].envelope.traceparent):
+            claim = inbox.claim(session, handler, [delivery.offer for delivery in deliveries])
+            if claim.conflicting:
+                raise inbox.EventIdConflict("an id belongs to another body")
+            if fresh := [one.envelope for one in deliveries if one.envelope.id in claim.fresh]:
+                handle(session, fresh)
+                session.flush()
+                session.execute(ladder.CHECK_NOW)
+        session.execute(
+            sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = ANY(:ids)"),
+            {"handler": handler, "ids": [row.event_id for row in rows]},
+        )
+    metrics.EVENTS_CONSUMED.labels(db.service, handler, "ok").inc(len(rows))
+    return len(rows)
+
+
+def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClause) -> int | None:
+    """Try one event; None when none is due, 0 when another process was faster."""
     with db.transaction() as session:
         started = session.execute(start, {"handlers": list(handlers)}).one_or_none()
     if started is None:
@@ -75,7 +136,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
             {"id": started.event_id, "handler": started.handler},
         ).one_or_none()
         if row is None:
-            return False
+            return 0
         body = bytes(row.body)
         try:
             delivery = Delivery(body, codec.decode(body))
@@ -86,7 +147,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
                 event_id=row.event_id, attempts=row.attempts, retry_of=row.retry_of,
             )  # fmt: skip
             metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
-            return True
+            return 1
         if row.starts > STARTS_MAX:
             _unpark(session, row.handler, row.event_id)
             why = f"handling it was begun {STARTS_MAX} times and never ended"
@@ -94,7 +155,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
                 session, row.handler, delivery, "event.delivery_limit", why, None, row.attempts, row.retry_of
             )
             metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
-            return True
+            return 1
         try:
             with trace.traced(delivery.envelope.traceparent), session.begin_nested():
                 claim = inbox.claim(session, row.handler, [delivery.offer])
@@ -108,10 +169,10 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
             if is_outage(error):
                 raise
             _step(session, db.service, row, delivery, error)
-            return True
+            return 1
         _unpark(session, row.handler, row.event_id)
         metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "ok").inc()
-    return True
+    return 1
 
 
 def _step(session: Session, service: str, row: Any, delivery: Delivery, error: Exception) -> None:

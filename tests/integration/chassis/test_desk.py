@@ -270,11 +270,44 @@ def test_those_that_are_sent_again_let_the_others_pass(db: Database) -> None:
     assert len(words(db)) == 5
 
 
-def test_a_round_ends_in_time_even_when_every_event_takes_long(db: Database) -> None:
+def test_a_round_ends_in_time_even_when_every_event_takes_long(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parked, "BATCH", 1)
     bury(db, *"abc")
     retry(db, rate=1000)
     execute(db, "UPDATE parked_events SET next_attempt_at = now() - interval '1 h'")
-    assert parked.retry_parked(db, {HANDLER: note_all}, seconds=0) == 1
+    assert parked.retry_parked(db, {HANDLER: note_all}, seconds=0) == 2, "one together, one alone"
+
+
+def test_retried_events_are_handled_together_and_alone_when_one_of_them_fails(db: Database) -> None:
+    sizes: list[int] = []
+
+    def count(session: Session, envelopes: list[Envelope]) -> None:
+        sizes.append(len(envelopes))
+        note_all(session, envelopes)
+
+    bury(db, "a", "b", "c", "late", "d", "bad", "e", "f")
+    first, second = letter_ids(db)[:3], letter_ids(db)[3:]
+    retry(db, Chosen(ids=tuple(first)), rate=1000)
+    assert work(db, count, 1) == 3
+    assert (sizes, words(db)) == ([3], ["a", "b", "c"])
+    retry(db, Chosen(ids=tuple(second)), rate=1000)
+    assert work(db, count, 1) == 5
+    assert sizes == [3, 5, 1, 1, 1, 1, 1]
+    assert words(db) == ["a", "b", "c", "d", "e", "f"]
+    rows = fetch(db, "SELECT attempts, starts, reason FROM parked_events")
+    assert [tuple(row) for row in rows] == [(1, 0, "handler.failed")] * 2
+
+
+def test_of_retried_events_whose_id_another_body_took_meanwhile_only_that_one_dies(db: Database) -> None:
+    batch = bury(db, "a", "b", "c")
+    retry(db, rate=1000)
+    execute(db, "INSERT INTO inbox (event_id, handler, body_hash) VALUES (:id, :handler, 'x')",
+            id=batch[1].envelope.id, handler=HANDLER)  # fmt: skip
+    assert work(db, seconds=1) == 3
+    assert words(db) == ["a", "c"]
+    assert [row.reason for row in fetch(db, "SELECT reason FROM dead_letters WHERE state = 'waiting'")] == [
+        "event.id_conflict"
+    ]
 
 
 def test_an_event_that_takes_its_process_down_comes_after_the_others_and_ends_as_a_letter(db: Database) -> None:
