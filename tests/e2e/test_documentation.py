@@ -31,6 +31,7 @@ RUN_BY = {
     "README.zh-CN.md": "the same commands as README.md, compared by this module",
     "CONTRIBUTING.md": "make: its targets are checked, and run by CI",
     "docs/http.md": "this module",
+    "docs/operations.md": "test_replay, for replay and rebuild",
     "docs/prove.md": "make prove: tests/faults, in CI; xinhuo prove --dry-run: tests/unit/test_prove_plan.py",
     "docs/subscribing.md": "test_subscribing",
 }
