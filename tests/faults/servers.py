@@ -68,7 +68,11 @@ def of(node: RabbitNode, postgres: PrivatePostgres) -> prove_servers.Servers:
             "broker_freeze": broker_freeze,
             "broker_alarm": broker_alarm,
             "postgres_crash": postgres_crash,
-            # Halves of these, for tests that end both servers at once; no plan has them.
+            # Halves of these, for tests that choose the time between them; no plan has them.
+            "broker_stops": lambda _chance: node.freeze(),
+            "broker_goes_on": lambda _chance: node.thaw(),
+            "broker_fills_up": lambda _chance: discard(node.ctl("set_disk_free_limit", "900GB")),
+            "broker_has_room": lambda _chance: discard(node.ctl("set_disk_free_limit", "50MB")),
             "broker_dies": lambda _chance: node.kill(),
             "broker_returns": lambda _chance: discard(node.start()),
             "postgres_dies": lambda _chance: postgres.crash(),

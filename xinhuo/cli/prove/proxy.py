@@ -44,6 +44,10 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
+    def redirect(self, host: str, port: int) -> None:
+        """Lead new connections to another server, as a balancer does when one is gone."""
+        self._upstream = (host, port)
+
     def delay(self, seconds: float) -> None:
         """Let everything that passes take so much longer, in each direction."""
         self._delay = seconds

@@ -1,0 +1,106 @@
+"""Three brokers in a cluster: each in turn is killed, then each in turn is cut off, and nothing is lost.
+
+A proxy stands in for the balancer before a cluster: when a broker is gone, new connections go to the next one.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.judging import assert_proved
+from tests.support.processes import LOOPBACK
+from tests.support.servers import Epmd, RabbitNode, Servers, WheelPostgres
+from xinhuo.cli.prove import run
+from xinhuo.cli.prove import servers as prove_servers
+from xinhuo.cli.prove.faults import Fault, Hands, Injector
+
+NODES = 3
+AWAY_SECONDS, BACK_SECONDS = 12.0, 6.0
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[list[RabbitNode], str]]:
+    """Three brokers in one cluster, and the URL of a PostgreSQL."""
+    with ExitStack() as stack:
+        started = Servers()
+        stack.callback(started.stop)
+        epmd, cookie = Epmd(), secrets.token_hex(16)
+        epmd.start()
+        stack.callback(epmd.stop)
+        members = [RabbitNode(started.folder() / f"rabbit-{n}", epmd=epmd, cookie=cookie) for n in range(NODES)]
+        for node in members:
+            stack.callback(node.discard)
+            node.start()
+        for node in members[1:]:
+            node.ctl("stop_app")
+            node.ctl("join_cluster", members[0].name)
+            node.ctl("start_app")
+        postgres = WheelPostgres(started.folder() / "postgres")
+        stack.callback(postgres.stop)
+        yield members, postgres.start()
+
+
+Lose = Callable[[RabbitNode], None]
+
+
+def kill(node: RabbitNode) -> None:
+    node.kill()
+
+
+def freeze(node: RabbitNode) -> None:
+    node.freeze()
+
+
+def restart(node: RabbitNode) -> None:
+    node.start()
+
+
+def thaw(node: RabbitNode) -> None:
+    node.thaw()
+    node.wait_until_ready()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("lose", "bring_back"), [(kill, restart), (freeze, thaw)], ids=["killed", "cut_off"])
+def test_a_cluster_of_three_goes_on_without_any_one(
+    lose: Lose, bring_back: Lose, nodes: tuple[list[RabbitNode], str], tmp_path: Path
+) -> None:
+    members, postgres_url = nodes
+    hands: list[Hands] = []
+    turn = iter(range(NODES))
+
+    def without_one(_chance: random.Random) -> None:
+        """Lose the broker that everybody is connected to; it may lead any of the queues."""
+        number = next(turn)
+        lose(members[number])
+        proxy = hands[0].broker
+        proxy.redirect(LOOPBACK, members[(number + 1) % NODES].port)
+        time.sleep(1)
+        proxy.reset()
+        time.sleep(AWAY_SECONDS)
+        bring_back(members[number])
+        time.sleep(BACK_SECONDS)
+
+    def remember(given: Hands) -> Injector:
+        hands.append(given)
+        return Injector(given)
+
+    servers = prove_servers.Servers(
+        members[0].uri(), postgres_url, add_vhost=members[0].add_vhost, delete_vhost=members[0].delete_vhost,
+        settled=lambda: [node.write_down() for node in members] and None,
+    )  # fmt: skip
+    options = run.Options(
+        600, 3, rate=25, with_plain=False, folder=tmp_path, until_planned=True, people=300, injector=remember,
+        planned=[Fault(3.0 + number, "without_one", number) for number in range(NODES)],
+        actions={"without_one": without_one},
+    )  # fmt: skip
+
+    found = run.prove(servers, options)
+
+    assert found["faults"] == {"without_one": NODES}
+    assert_proved(found)
