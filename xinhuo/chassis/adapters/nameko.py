@@ -85,6 +85,13 @@ class WebServer(ProviderCollector, SharedExtension):
         return self._entrypoints[name].run(lambda: copy.run(work))
 
 
+class _Raised:
+    """An error on its way to the caller; nameko would log its text, which may quote what a person typed."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class _InWorker:
     """An entrypoint whose calls run in a nameko worker while the caller waits."""
 
@@ -96,11 +103,13 @@ class _InWorker:
         done = Once()
 
         def keep(_context: Any, result: Any, exc_info: Any) -> Any:
-            if exc_info is None:
-                done.send(result)
-            else:
+            if exc_info is not None:
                 done.send_exception(*exc_info)
-            return result, None  # the error is the caller's; nameko would log its text
+            elif isinstance(result, _Raised):
+                done.send_exception(type(result.error), result.error, result.error.__traceback__)
+            else:
+                done.send(result)
+            return None, None
 
         self.container.spawn_worker(self, arguments, {}, handle_result=keep)  # type: ignore[attr-defined]
         return done
@@ -244,8 +253,14 @@ class NamekoProcess:
             waiting.wait()  # raises what ended the service, so that its process does not end as if all was well
 
     def _add(self, name: str, function: Callable[..., Any], entrypoint: type[Entrypoint], *arguments: Any) -> None:
-        function.__name__ = name
-        self._members[name] = entrypoint.decorator(*arguments)(function)
+        def guarded(_self: Any, *given: Any) -> Any:
+            try:
+                return function(_self, *given)
+            except Exception as error:  # handed to the caller, and raised there
+                return _Raised(error)
+
+        guarded.__name__ = name
+        self._members[name] = entrypoint.decorator(*arguments)(guarded)
 
 
 class _Serving(DependencyProvider):
