@@ -19,7 +19,6 @@ import sqlalchemy as sa
 
 from xinhuo.contracts import codec
 
-from . import logs
 from .db import Database
 from .markers import Subscription, marked
 from .relay import inside_message, parts
@@ -34,7 +33,6 @@ MOST_WAITING = 100
 STALLED_SECONDS = 300.0
 _PAUSE = 0.2
 _BROKER_AWAY_PAUSES = 20
-log = logs.get("replay")
 
 _LAST = sa.text("SELECT coalesce(max(position), 0) FROM outbox")
 _CHOSEN = (
@@ -162,7 +160,6 @@ def send(
             report(target.queue, sent.total(), total, None)
             if rate is not None:
                 stop.wait(max(0.0, started + sent.total() / rate - time.monotonic()))
-    log.info("events_replayed", queue=target.queue, events=sent.total(), seconds=round(time.monotonic() - started, 1))
     return sent
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from xinhuo.chassis import logs
 from xinhuo.chassis.db import Database, rows
 from xinhuo.chassis.errors import Conflict
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
@@ -28,7 +27,6 @@ from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 #: The handler that keeps the statistics, as the inbox knows it.
 HANDLER = "volunteers.keep_statistics"
 SHOWN = 10
-log = logs.get("rebuild")
 
 #: Reports the phase that begins: lock, snapshot, count, compare, switch, done.
 OnPhase = Callable[[str], object]
@@ -103,9 +101,7 @@ def rebuild_statistics(db: Database, *, dry_run: bool = False, on_phase: OnPhase
                     connection.execute(statement)
                 on_phase("commit")
         on_phase("done")
-    result = Rebuilt(**found, switched=switched, seconds=round(time.monotonic() - started, 3))
-    log.info("statistics_rebuilt", entries=result.entries, differing=result.differing, switched=switched)
-    return result
+    return Rebuilt(**found, switched=switched, seconds=round(time.monotonic() - started, 3))
 
 
 @contextmanager
