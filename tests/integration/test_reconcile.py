@@ -2,19 +2,23 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
+from werkzeug.serving import make_server
 
 from tests.support.hours import NOW
 from tests.support.postgres import create_database, drop_database, migrated_template
-from tests.support.reconciled import Three, deliveries, three_services
-from tests.support.services import fetch
-from xinhuo.chassis.reconcile import results
+from tests.support.reconciled import NO_PATIENCE, Three, deliveries, three_services
+from tests.support.services import client_of, fetch
+from xinhuo.chassis.config import load
+from xinhuo.chassis.reconcile import books, compare, results
+from xinhuo.chassis.reconcile.remote import HttpSource, PeerAway
 from xinhuo.chassis.reconcile.results import CAUSES
+from xinhuo.chassis.web.app import HttpApp
 from xinhuo.cli.reconcile import TITLES
 
 
@@ -375,6 +379,99 @@ def test_nothing_is_said_while_everybody_works(three: Three) -> None:
     assert rounds == [{}] * 12
     assert fetch(three.volunteers, "SELECT count(*) AS n FROM ledger_entries")[0]["n"] > before
     assert three.wrong() == {}
+
+
+# By HTTP, as at night
+
+
+@pytest.fixture
+def served(three: Three) -> Iterator[dict[str, str]]:
+    """The addresses of volunteers and awards, which answer HTTP."""
+    servers = {
+        service.name: make_server("127.0.0.1", 0, HttpApp(service), threaded=True)
+        for service in (three.volunteers, three.awards)
+    }
+    threads = [threading.Thread(target=server.serve_forever) for server in servers.values()]
+    for thread in threads:
+        thread.start()
+    yield {name: f"http://127.0.0.1:{server.server_port}/" for name, server in servers.items()}
+    for server, thread in zip(servers.values(), threads, strict=True):
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+BY_HTTP = {"tally entry missing", "tally entry too many", "reversal not taken", "acknowledgement twice", "star missing"}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in BY_HTTP], ids=lambda case: case.name)
+def test_the_same_is_found_by_http(three: Three, served: dict[str, str], case: Case) -> None:
+    three.run(case.service, case.statement)
+    sources = {name: HttpSource(name, url) for name, url in served.items()}
+
+    made = [
+        result for service in (three.awards, three.notify) for result in service.compare_copies(sources, NO_PATIENCE)
+    ]
+
+    expected = three.results()
+    assert {result.comparison: result for result in made} == {
+        name: result for name, result in expected.items() if name in {one.comparison for one in made}
+    }
+    assert len(made) == 4
+
+
+def test_the_job_of_the_night_asks_the_services_at_the_addresses_that_are_set(
+    three: Three, served: dict[str, str]
+) -> None:
+    three.run("notify", "DELETE FROM messages WHERE occasion = 'star_earned'")
+    addresses = {f"XINHUO_{name.upper()}_URL": url for name, url in served.items()}
+    settings = three.notify.runtime.settings
+    three.notify.runtime.settings = replace(settings, service_urls=load(addresses).service_urls)
+
+    with three.notify.runtime.db.transaction() as session:
+        three.notify.reconcile_copies(session)
+
+    kept = fetch(three.notify, "SELECT comparison, differences FROM reconciliations")
+    # What was made seconds ago is still on its way for the job, which has patience.
+    assert {row["comparison"] for row in kept} == {"ledger_acknowledgements", "stars_acknowledgements"}
+
+
+def test_many_differences_are_all_counted_through_buckets_of_buckets(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "SMALL", 0)
+    three.run("notify", "DELETE FROM messages WHERE occasion = 'hours_logged'")
+
+    found = three.results()["ledger_acknowledgements"]
+
+    assert (found.differences, found.expected, found.found, found.complete) == (30, 30, 0, True)
+    monkeypatch.setattr(compare, "_MOST_FACTS", 3)
+    assert not three.results()["ledger_acknowledgements"].complete
+
+
+def test_a_service_that_is_away_or_answers_nonsense_is_told(three: Three, served: dict[str, str]) -> None:
+    for url in ("http://127.0.0.1:9", served["awards"], "http://127.0.0.1:9/%"):
+        with pytest.raises(PeerAway, match="peer"):
+            three.awards.compare_copies({"volunteers": HttpSource("volunteers", url)})
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/v1/books/entries/buckets", 400, "query.invalid"),
+        ("/v1/books/entries/buckets?cut=7", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffix=0g", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffix=abc", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}", 400, "query.invalid"),
+        (f"/v1/books/entries/buckets?cut={UUID(int=7)}&suffix=abcd", 400, "query.invalid"),
+        (f"/v1/books/no-such/buckets?cut={UUID(int=7)}", 404, "book.not_found"),
+        (f"/v1/books/no-such/facts/{UUID(int=7)}/event", 404, "book.not_found"),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused(three: Three, path: str, status: int, code: str) -> None:
+    answer = client_of(three.volunteers).get(path)
+
+    assert (answer.status_code, answer.json and answer.json["code"]) == (status, code)
 
 
 # What is kept

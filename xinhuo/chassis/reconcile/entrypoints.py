@@ -32,17 +32,22 @@ class BookNotFound(NotFound):
 
 
 def _hexadecimal(text: str) -> None:
-    if not re.fullmatch("([0-9a-f]{2}){0,2}", text):
-        raise ma.ValidationError(
-            "suffix.malformed|应为 0、2 或 4 位十六进制数字|It must have 0, 2 or 4 hexadecimal digits."
-        )
+    if not re.fullmatch("([0-9a-f]{2}){1,2}", text):
+        raise ma.ValidationError("suffix.malformed|应为 2 或 4 位十六进制数字|It must have 2 or 4 hexadecimal digits.")
 
 
 class BucketQuery(Schema):
-    """Which buckets: of facts with ids below the cut that end with the suffix."""
+    """Which buckets: of facts with ids below the cut that end with the suffix, if one is given."""
 
     cut = Uuid(required=True)
-    suffix = Code(max=4, load_default="", validate=_hexadecimal)
+    suffix = Code(max=2, load_default="", validate=_hexadecimal)
+
+
+class FactQuery(Schema):
+    """Which facts: with ids below the cut that end with the suffix."""
+
+    cut = Uuid(required=True)
+    suffix = Code(max=4, required=True, validate=_hexadecimal)
 
 
 class BookBucket(Schema):
@@ -95,14 +100,14 @@ class Books:
     @http("GET", "/v1/books/{name}/buckets", query=BucketQuery, returns=BookBuckets, errors=(BookNotFound,))
     def book_buckets(self, session: Session, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Count and hash the facts of a book in 256 buckets, for reconciliation."""
-        found = books.buckets(session, self._book(name), query["cut"], query["suffix"][:2])
+        found = books.buckets(session, self._book(name), query["cut"], query["suffix"])
         return {
             "buckets": [
                 {"suffix": suffix, "facts": bucket.facts, "digest": bucket.digest} for suffix, bucket in found.items()
             ]
         }
 
-    @http("GET", "/v1/books/{name}/facts", query=BucketQuery, returns=BookFacts, errors=(BookNotFound,))
+    @http("GET", "/v1/books/{name}/facts", query=FactQuery, returns=BookFacts, errors=(BookNotFound,))
     def book_facts(self, session: Session, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """List the facts of one bucket, for reconciliation."""
         found = books.facts(session, self._book(name), query["cut"], query["suffix"])
