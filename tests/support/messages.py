@@ -67,7 +67,11 @@ class Message:
 
 
 def publish(amqp_uri: str, *messages: Message) -> None:
-    with Connection(amqp_uri) as connection, connection.channel() as channel:
+    """Send messages, each confirmed: a busy node loses the last ones of a channel that closes without waiting."""
+    with (
+        Connection(amqp_uri, transport_options={"confirm_publish": True}) as connection,
+        connection.channel() as channel,
+    ):
         for message in messages:
             channel.basic_publish(
                 amqp.Message(message.body, delivery_mode=2, **message.properties),
