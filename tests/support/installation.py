@@ -233,7 +233,7 @@ class Installation:
             " WHERE table_schema = ANY(%s) AND table_type = 'BASE TABLE' AND table_name <> ALL(%s)"
             " ORDER BY 1",
             list(SERVICES),
-            ["jobs", "idempotency_keys", "alembic_version"],
+            ["jobs", "idempotency_keys", "alembic_version", "reconciliations"],
         )
         rows = "count(*) || ' rows, ' || coalesce(md5(string_agg(r::text, ';' ORDER BY r::text)), '-')"
         return {row["name"]: self.scalar(f"SELECT {rows} FROM {row['name']} r") for row in tables}  # noqa: S608
