@@ -19,6 +19,8 @@ from .history import History, Slot
 RATE = 40.0
 IN_FLIGHT = 60
 TRIES = 4
+#: A workbook of many rows is checked while the client waits.
+IMPORT_ANSWER_SECONDS = 60.0
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _OFFICE = timezone(timedelta(hours=8))
 _FIRST_YEAR, _MONTHS = 2016, 120
@@ -195,7 +197,7 @@ class Load:
         """Repeat a safe request until it is answered well; None, with the call unknown, when that never comes."""
         while self._loop.time() < until:
             try:
-                reply = await calls.request(self._port, method, path, body, headers)
+                reply = await calls.request(self._port, method, path, body, headers, seconds=IMPORT_ANSWER_SECONDS)
             except (calls.NotSent, calls.NoAnswer):
                 await asyncio.sleep(0.5)
                 continue

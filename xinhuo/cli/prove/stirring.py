@@ -31,7 +31,7 @@ class Stirring:
     """Publishes straight to the broker; what it sends as poison goes into the record."""
 
     def __init__(self, amqp_uri: str, database_url: str, history: History) -> None:
-        self._uri, self._database, self._history = amqp_uri, database_url, history
+        self._uri, self.database_url, self._history = amqp_uri, database_url, history
         self.repeated = 0
 
     def repeat(self, chance: random.Random) -> int:
@@ -82,7 +82,7 @@ class Stirring:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with psycopg.connect(self._database, connect_timeout=5) as connection:
+                with psycopg.connect(self.database_url, connect_timeout=5) as connection:
                     return list(connection.execute(_SOME.format(schema=schema).encode(), (count,)).fetchall())
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
