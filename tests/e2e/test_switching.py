@@ -18,7 +18,7 @@ from tests.support.processes import LOOPBACK, end, tail
 from tests.support.waiting import wait_for
 from xinhuo.chassis.ids import new_id
 
-PATIENCE = 60
+PATIENCE = 120
 PROCESS = (sys.executable, "-m", "xinhuo.cli.process")
 CLIENTS = 3
 PACE = 0.02
@@ -163,7 +163,7 @@ def fleet(install: Callable[[str], Installation], tmp_path: Path) -> Iterator[Fl
         made.end()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_from_nameko_to_threads_and_back_under_load_every_minute_counts_once_everywhere(fleet: Fleet) -> None:
     campaign = make_campaign(fleet)
     load = Load(fleet, campaign)
