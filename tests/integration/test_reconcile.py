@@ -445,6 +445,8 @@ def test_many_differences_are_all_counted_through_buckets_of_buckets(
     found = three.results()["ledger_acknowledgements"]
 
     assert (found.differences, found.expected, found.found, found.complete) == (30, 30, 0, True)
+    monkeypatch.setattr(compare, "_AT_ONCE", 2)
+    assert three.results()["ledger_acknowledgements"].differences == 30
     monkeypatch.setattr(compare, "_MOST_FACTS", 3)
     assert not three.results()["ledger_acknowledgements"].complete
 
@@ -460,10 +462,12 @@ def test_a_service_that_is_away_or_answers_nonsense_is_told(three: Three, served
     [
         ("/v1/books/entries/buckets", 400, "query.invalid"),
         ("/v1/books/entries/buckets?cut=7", 400, "query.invalid"),
-        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffix=0g", 400, "query.invalid"),
-        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffix=abc", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffixes=0g", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffixes=ab-abcd", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffixes=abc", 400, "query.invalid"),
+        (f"/v1/books/entries/facts?cut={UUID(int=7)}&suffixes=ab-", 400, "query.invalid"),
         (f"/v1/books/entries/facts?cut={UUID(int=7)}", 400, "query.invalid"),
-        (f"/v1/books/entries/buckets?cut={UUID(int=7)}&suffix=abcd", 400, "query.invalid"),
+        (f"/v1/books/entries/buckets?cut={UUID(int=7)}&suffixes=abcd", 400, "query.invalid"),
         (f"/v1/books/no-such/buckets?cut={UUID(int=7)}", 404, "book.not_found"),
         (f"/v1/books/no-such/facts/{UUID(int=7)}/event", 404, "book.not_found"),
     ],

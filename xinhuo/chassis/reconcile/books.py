@@ -1,10 +1,11 @@
 """A book is a set of facts as one service has them; two services compare theirs without sending them all.
 
-Facts are counted and hashed in 256 buckets by the last byte of their ids. Where a bucket differs it is taken apart
-once more, and only then single facts travel: of ten million, a hundred and fifty.
+Facts are counted and hashed in 256 buckets by the last byte of their ids. Where large buckets differ they are taken
+apart once more, and only then single facts travel: of ten million, a hundred and fifty. Each question reads the whole
+book, so it is about many buckets at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from ..db import Database
 
-#: A bucket with at most so many facts is not taken apart any more.
-SMALL = 1000
-_DEEPEST = 2
+#: Buckets that together have at most so many facts are looked at fact by fact.
+SMALL = 5000
+#: As many suffixes as one question may name.
+MOST_SUFFIXES = 400
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class Announced:
 class Source(Protocol):
     """Where a service's books can be read: its database, or its HTTP interface."""
 
-    def buckets(self, book: str, cut: UUID, suffix: str) -> dict[str, Bucket]:
-        """Return the buckets of the facts whose ids end with ``suffix`` (0 or 2 hexadecimal digits)."""
+    def buckets(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[str, Bucket]:
+        """Return the buckets of all facts or, taken apart, of those whose ids end with suffixes of two digits."""
 
-    def facts(self, book: str, cut: UUID, suffix: str) -> dict[UUID, Fact]:
-        """Return the facts whose ids end with ``suffix`` (2 or 4 hexadecimal digits)."""
+    def facts(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[UUID, Fact]:
+        """Return the facts whose ids end with one of the suffixes (2 or 4 hexadecimal digits, all alike)."""
 
     def announced(self, book: str, key: UUID) -> Announced | None:
         """Return the event of a fact, or None when the service recorded none."""
@@ -78,15 +80,15 @@ class DatabaseSource:
     def __init__(self, db: Database, books: Mapping[str, Book]) -> None:
         self.db, self.books = db, books
 
-    def buckets(self, book: str, cut: UUID, suffix: str) -> dict[str, Bucket]:
+    def buckets(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[str, Bucket]:
         """See ``Source``."""
         with self.db.transaction() as session:
-            return buckets(session, self.books[book], cut, suffix)
+            return buckets(session, self.books[book], cut, suffixes)
 
-    def facts(self, book: str, cut: UUID, suffix: str) -> dict[UUID, Fact]:
+    def facts(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[UUID, Fact]:
         """See ``Source``."""
         with self.db.transaction() as session:
-            return facts(session, self.books[book], cut, suffix)
+            return facts(session, self.books[book], cut, suffixes)
 
     def announced(self, book: str, key: UUID) -> Announced | None:
         """See ``Source``."""
@@ -94,31 +96,33 @@ class DatabaseSource:
             return announced(session, self.books[book], key)
 
 
-def buckets(session: Session, book: Book, cut: UUID, suffix: str) -> dict[str, Bucket]:
+def buckets(session: Session, book: Book, cut: UUID, suffixes: Collection[str]) -> dict[str, Bucket]:
     """See ``Source``; one pass over the book, inside the database."""
-    byte = 15 - len(suffix) // 2
+    condition, parameters = _within(book, cut, suffixes)
+    digits = 4 if suffixes else 2
     found = session.execute(
         sa.text(
-            f"SELECT get_byte(uuid_send(key), {byte}), count(*),"  # noqa: S608  (our own text; values are bound)
+            f"SELECT {_suffix(digits)}, count(*),"  # noqa: S608  (our own text; values are bound)
             " sum(('x' || left(md5(key::text || ' ' || value), 15))::bit(60)::bigint)"
-            f" FROM ({book.facts}) AS book WHERE {_within(book, suffix)} GROUP BY 1"
+            f" FROM ({book.facts}) AS book WHERE {condition} GROUP BY 1"
         ),
-        _parameters(cut, suffix),
+        parameters,
     )
-    return {f"{part:02x}{suffix}": Bucket(count, str(digest)) for part, count, digest in found}
+    return {f"{number:0{digits}x}": Bucket(count, str(digest)) for number, count, digest in found}
 
 
-def facts(session: Session, book: Book, cut: UUID, suffix: str) -> dict[UUID, Fact]:
+def facts(session: Session, book: Book, cut: UUID, suffixes: Collection[str]) -> dict[UUID, Fact]:
     """See ``Source``."""
+    condition, parameters = _within(book, cut, suffixes)
     found = session.execute(
         sa.text(
             "WITH fresh AS MATERIALIZED ("  # noqa: S608  (our own text; values are bound)
             " SELECT aggregateid FROM outbox WHERE published_at IS NULL UNION SELECT aggregateid FROM outbox"
             " WHERE id >= :cut)"
-            " SELECT key, value, EXISTS (SELECT FROM fresh WHERE aggregateid = key::text)"
-            f" FROM ({book.facts}) AS book WHERE {_within(book, suffix)}"
+            " SELECT key, value, key::text IN (SELECT aggregateid FROM fresh)"
+            f" FROM ({book.facts}) AS book WHERE {condition}"
         ),
-        _parameters(cut, suffix),
+        {"cut": cut} | parameters,
     )
     return {key: Fact(value, fresh) for key, value, fresh in found}
 
@@ -137,25 +141,27 @@ def announced(session: Session, book: Book, key: UUID) -> Announced | None:
     return Announced(*found) if found else None
 
 
-def goes_deeper(suffix: str, bucket: Bucket | None) -> bool:
-    """Tell whether a bucket is better taken apart than looked at fact by fact."""
-    return bucket is not None and bucket.facts > SMALL and len(suffix) < 2 * _DEEPEST
-
-
 def id_at(instant: datetime) -> UUID:
     """Return the smallest UUIDv7 that can be made at an instant."""
     return UUID(int=int(instant.timestamp() * 1000) << 80)
 
 
-def _within(book: Book, suffix: str) -> str:
-    conditions = ["key < :cut"] if book.ordered else []
-    conditions += [f"get_byte(uuid_send(key), {15 - place}) = :byte{place}" for place in range(len(suffix) // 2)]
-    return " AND ".join(conditions) or "true"
+def _within(book: Book, cut: UUID, suffixes: Collection[str]) -> tuple[str, dict[str, Any]]:
+    conditions = ["true"]
+    parameters: dict[str, Any] = {}
+    if book.ordered:
+        conditions.append("key < :cut")
+        parameters["cut"] = cut
+    if suffixes:
+        conditions.append(f"{_suffix(len(next(iter(suffixes))))} = ANY(CAST(:suffixes AS integer[]))")
+        parameters["suffixes"] = [int(suffix, 16) for suffix in suffixes]
+    return " AND ".join(conditions), parameters
 
 
-def _parameters(cut: UUID, suffix: str) -> dict[str, Any]:
-    numbers = bytes.fromhex(suffix)[::-1]
-    return {"cut": cut} | {f"byte{place}": number for place, number in enumerate(numbers)}
+def _suffix(digits: int) -> str:
+    """Return the last digits of a key as a number: to group by text would take half as long again."""
+    last = "get_byte(uuid_send(key), 15)"
+    return last if digits == 2 else f"get_byte(uuid_send(key), 14) * 256 + {last}"
 
 
 def _minutes_after(key: UUID) -> UUID:

@@ -1,6 +1,6 @@
 """The two comparisons: tables within one service by SQL, books of two services by buckets."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,14 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..db import Database, database_now
-from . import handling
-from .books import Book, Bucket, DatabaseSource, Fact, Source, goes_deeper, id_at
+from . import books, handling
+from .books import MOST_SUFFIXES, Book, Bucket, DatabaseSource, Fact, Source, id_at
 from .results import Difference, Result
 
 #: Events younger than this may still be on their way; how long an entry may take to reach everybody.
 PATIENCE = timedelta(minutes=5)
 #: So many facts are looked at one by one; when more differ, the count is a lower bound.
 _MOST_FACTS = 500_000
+_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -111,45 +112,58 @@ class _Sides:
 
     def differing(self) -> tuple[dict[UUID, _Pair], bool]:
         """Return what differs (theirs, ours) by key, and whether that is all."""
-        open_buckets = self._unequal("")
+        unequal = self._unequal(())
+        if unequal and sum(unequal.values()) > books.SMALL:
+            unequal = self._unequal(unequal)
         differing: dict[UUID, _Pair] = {}
         looked_at = 0
-        while open_buckets:
-            suffix, (theirs, ours) = open_buckets.popitem()
-            if goes_deeper(suffix, theirs) or goes_deeper(suffix, ours):
-                open_buckets.update(self._unequal(suffix))
-                continue
+        for portion in _portions(unequal):
             if looked_at > _MOST_FACTS:
                 return differing, False
-            looked_at += max(theirs.facts if theirs else 0, ours.facts if ours else 0)
-            differing.update(self._look(suffix))
+            looked_at += sum(unequal[suffix] for suffix in portion)
+            differing.update(self._look(portion))
         return differing, True
 
-    def _unequal(self, suffix: str) -> dict[str, tuple[Bucket | None, Bucket | None]]:
+    def _unequal(self, suffixes: Collection[str]) -> dict[str, int]:
+        """Return the buckets that differ, with how many facts they have on the side that has more."""
         # Theirs first: what is new since then is more than enough on our side, and the second look knows it.
-        theirs = self.theirs.buckets(self.copy.book, self.cut, suffix)
-        ours = self.own.buckets(self.copy.own.name, self.cut, suffix)
-        if not suffix:
+        theirs = self.theirs.buckets(self.copy.book, self.cut, suffixes)
+        ours = self.own.buckets(self.copy.own.name, self.cut, suffixes)
+        if not suffixes:
             self.totals = _facts_in(theirs), _facts_in(ours)
         return {
-            name: (theirs.get(name), ours.get(name))
-            for name in theirs.keys() | ours.keys()
+            name: max(side[name].facts for side in (theirs, ours) if name in side)
+            for name in sorted(theirs.keys() | ours.keys())
             if theirs.get(name) != ours.get(name)
         }
 
-    def _look(self, suffix: str) -> dict[UUID, _Pair]:
-        first = _unequal_facts(self._their_facts(suffix), self._our_facts(suffix))
+    def _look(self, suffixes: Collection[str]) -> dict[UUID, _Pair]:
+        first = _unequal_facts(self._their_facts(suffixes), self._our_facts(suffixes))
         if not first:
             return {}
-        ours = self._our_facts(suffix)  # later than theirs: what they had then must be here now
-        second = _unequal_facts(self._their_facts(suffix), ours)  # and theirs later than ours, for what we have more
+        ours = self._our_facts(suffixes)  # later than theirs: what they had then must be here now
+        second = _unequal_facts(self._their_facts(suffixes), ours)  # and theirs later than ours, for what we have more
         return {key: pair for key, pair in second.items() if key in first}
 
-    def _their_facts(self, suffix: str) -> dict[UUID, Fact]:
-        return self.theirs.facts(self.copy.book, self.cut, suffix)
+    def _their_facts(self, suffixes: Collection[str]) -> dict[UUID, Fact]:
+        return self.theirs.facts(self.copy.book, self.cut, suffixes)
 
-    def _our_facts(self, suffix: str) -> dict[UUID, Fact]:
-        return self.own.facts(self.copy.own.name, self.cut, suffix)
+    def _our_facts(self, suffixes: Collection[str]) -> dict[UUID, Fact]:
+        return self.own.facts(self.copy.own.name, self.cut, suffixes)
+
+
+def _portions(unequal: Mapping[str, int]) -> Iterator[list[str]]:
+    """Put buckets together to questions that are neither too long nor too much at once."""
+    portion: list[str] = []
+    facts = 0
+    for suffix, count in unequal.items():
+        if portion and (len(portion) >= MOST_SUFFIXES or facts + count > _AT_ONCE):
+            yield portion
+            portion, facts = [], 0
+        portion.append(suffix)
+        facts += count
+    if portion:
+        yield portion
 
 
 def _facts_in(buckets: Mapping[str, Bucket]) -> int:

@@ -1,7 +1,6 @@
 """What a service with books or copies has for reconciliation: routes for its peers, jobs for the night, gauges."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,7 +13,7 @@ from ..markers import http, job
 from ..service import Runtime
 from ..web.schema import Boolean, Code, Instant, Integer, ListOf, Nested, Schema, Text, Uuid
 from . import books, results
-from .books import Book, Source
+from .books import MOST_SUFFIXES, Book, Source
 from .compare import PATIENCE, Copy, compare_copy
 from .remote import HttpSource
 from .results import Result
@@ -22,6 +21,7 @@ from .results import Result
 _NIGHT = timedelta(days=1)
 #: Two in the morning in China, as an offset from midnight UTC.
 _AT = timedelta(hours=18)
+_HEXADECIMAL = frozenset("0123456789abcdef-")
 
 
 class BookNotFound(NotFound):
@@ -31,23 +31,32 @@ class BookNotFound(NotFound):
     title = "没有这个对账簿"
 
 
-def _hexadecimal(text: str) -> None:
-    if not re.fullmatch("([0-9a-f]{2}){1,2}", text):
-        raise ma.ValidationError("suffix.malformed|应为 2 或 4 位十六进制数字|It must have 2 or 4 hexadecimal digits.")
+def _suffixes(*digits: int) -> Callable[[str], None]:
+    """Return a check of suffixes that all have the same number of digits, one of the given ones."""
+
+    def validate(text: str) -> None:
+        parts = text.split("-")
+        if {len(part) for part in parts} not in ({number} for number in digits) or not _HEXADECIMAL.issuperset(text):
+            raise ma.ValidationError(
+                "suffix.malformed|应为 2 或 4 位十六进制数字，用 - 隔开"
+                "|They must have 2 or 4 hexadecimal digits, with - between them."
+            )
+
+    return validate
 
 
 class BucketQuery(Schema):
-    """Which buckets: of facts with ids below the cut that end with the suffix, if one is given."""
+    """Which buckets: of facts with ids below the cut, those of the suffixes taken apart if some are given."""
 
     cut = Uuid(required=True)
-    suffix = Code(max=2, load_default="", validate=_hexadecimal)
+    suffixes = Code(max=3 * MOST_SUFFIXES, load_default="", validate=_suffixes(2))
 
 
 class FactQuery(Schema):
-    """Which facts: with ids below the cut that end with the suffix."""
+    """Which facts: with ids below the cut that end with one of the suffixes."""
 
     cut = Uuid(required=True)
-    suffix = Code(max=4, required=True, validate=_hexadecimal)
+    suffixes = Code(max=5 * MOST_SUFFIXES, required=True, validate=_suffixes(2, 4))
 
 
 class BookBucket(Schema):
@@ -100,7 +109,7 @@ class Books:
     @http("GET", "/v1/books/{name}/buckets", query=BucketQuery, returns=BookBuckets, errors=(BookNotFound,))
     def book_buckets(self, session: Session, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Count and hash the facts of a book in 256 buckets, for reconciliation."""
-        found = books.buckets(session, self._book(name), query["cut"], query["suffix"])
+        found = books.buckets(session, self._book(name), query["cut"], _listed(query["suffixes"]))
         return {
             "buckets": [
                 {"suffix": suffix, "facts": bucket.facts, "digest": bucket.digest} for suffix, bucket in found.items()
@@ -110,7 +119,7 @@ class Books:
     @http("GET", "/v1/books/{name}/facts", query=FactQuery, returns=BookFacts, errors=(BookNotFound,))
     def book_facts(self, session: Session, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """List the facts of one bucket, for reconciliation."""
-        found = books.facts(session, self._book(name), query["cut"], query["suffix"])
+        found = books.facts(session, self._book(name), query["cut"], _listed(query["suffixes"]))
         return {"facts": [{"key": key, "value": fact.value, "fresh": fact.fresh} for key, fact in found.items()]}
 
     @http("GET", "/v1/books/{name}/facts/{id:uuid}/event", returns=FactEventAnswer, errors=(BookNotFound,))
@@ -125,6 +134,10 @@ class Books:
                 f"There is no book {name}; there are {', '.join(self.books)}.",
             )
         return self.books[name]
+
+
+def _listed(suffixes: str) -> list[str]:
+    return suffixes.split("-") if suffixes else []
 
 
 class NightlyReconciliation:

@@ -3,6 +3,7 @@
 import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -75,14 +76,14 @@ class HttpSource:
         # The services are in one office: no proxy of the environment stands between them.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def buckets(self, book: str, cut: UUID, suffix: str) -> dict[str, Bucket]:
+    def buckets(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[str, Bucket]:
         """See ``books.Source``."""
-        answer = self._get(f"{book}/buckets", Buckets, cut=str(cut), suffix=suffix)
+        answer = self._get(f"{book}/buckets", Buckets, cut=str(cut), suffixes="-".join(suffixes))
         return {one.suffix: Bucket(one.facts, one.digest) for one in answer.buckets}
 
-    def facts(self, book: str, cut: UUID, suffix: str) -> dict[UUID, Fact]:
+    def facts(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[UUID, Fact]:
         """See ``books.Source``."""
-        answer = self._get(f"{book}/facts", Facts, cut=str(cut), suffix=suffix)
+        answer = self._get(f"{book}/facts", Facts, cut=str(cut), suffixes="-".join(suffixes))
         return {one.key: Fact(one.value, one.fresh) for one in answer.facts}
 
     def announced(self, book: str, key: UUID) -> Announced | None:
