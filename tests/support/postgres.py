@@ -80,10 +80,13 @@ class PrivatePostgres:
         """End the server at once: SIGKILL of its first process, or SIGQUIT, which is `pg_ctl stop -m immediate`."""
         assert self._process is not None
         process, self._process = self._process, None
+        process.send_signal(signal.SIGSTOP)  # so that it has no children but those seen now
+        children = _children_of(process.pid)
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         process.wait()
-        # Its children notice, and leave the shared memory, a moment later; before that no other server may start.
-        wait_for(lambda: not _has_orphans(process.pid), 20, "the children of PostgreSQL to end")
+        # They notice, and leave the shared memory, a moment later; before that no other server may start.
+        wait_for(lambda: not any(_lives(child) for child in children), 30, "the children of PostgreSQL to end")
 
     def stop(self) -> None:
         """End the server with its connections, and remove its data."""
@@ -126,14 +129,21 @@ class Debian15Postgres(PrivatePostgres):
         return (DEBIAN_15 / "postgres").exists()
 
 
-def _has_orphans(session: int) -> bool:
-    """Tell whether anything that a server started is still there; backends are leaders of groups of their own."""
+def _children_of(parent: int) -> list[int]:
+    found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _parent, _group, its_session = status.read_text().rpartition(")")[2].split()[:4]
-            if int(its_session) == session and state != "Z":
-                return True
-    return False
+            # The program's name, in brackets, may hold blanks; what follows are state and parent.
+            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def with_database(url: str, name: str) -> str:

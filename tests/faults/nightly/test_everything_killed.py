@@ -29,7 +29,7 @@ def is_entering(database_url: str) -> bool:
     return bool(row and row[0])
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_ten_power_cuts_amid_an_import_of_twenty_thousand_rows(tmp_path: Path) -> None:
     """The cuts come while a worker enters the rows and while their events settle."""
     with own_servers() as servers:
