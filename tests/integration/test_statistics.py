@@ -268,3 +268,24 @@ def test_a_team_code_that_looks_like_a_formula_is_harmless_in_the_workbook(
     answer = client.get(f"/v1/statistics.xlsx?group_by=team&unit={world.unit_code}")
     sheet = load_workbook(BytesIO(answer.get_data()))["统计"]
     assert (sheet["A2"].value, sheet["A2"].data_type) == ("'=1+1", "s")
+
+
+@pytest.mark.parametrize("minutes", [0, -1, 1441, 10**15])
+def test_an_event_with_minutes_that_no_entry_can_hold_is_a_dead_letter_and_counts_nowhere(
+    service: Volunteers, world: World, minutes: int
+) -> None:
+    fill(service, world)
+    good = deliveries(service, world)
+    forged = delivery_of(
+        HoursLogged(
+            entry_id=uuid4(), volunteer_id=uuid4(), activity_id=uuid4(),
+            team_code=world.team_code, unit_code=world.unit_code,
+            category="culture", served_on=date(2026, 3, 5), minutes=minutes,
+        )
+    )  # fmt: skip
+    deliver(service, "keep_statistics", good)
+    before = cells(service, world)
+    deliver(service, "keep_statistics", [forged])
+    assert cells(service, world) == before
+    reasons = fetch(service, "SELECT reason FROM dead_letters WHERE event_id = :id", id=forged.envelope.id)
+    assert [row["reason"] for row in reasons] == ["event.impossible_minutes"]

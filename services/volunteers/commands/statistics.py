@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
+from .. import domain
+
 _CELLS = sa.text(
     """
     INSERT INTO statistics_cells AS cell (month, unit_code, team_code, category, minutes, entries)
@@ -36,7 +38,10 @@ _Cell = tuple[date, str, str, str]
 
 
 def keep_statistics(session: Session, envelopes: Sequence[Envelope]) -> None:
-    """Add each logged entry to its month, unit, team, category and volunteer; take each reversed one off."""
+    """Add each logged entry to its month, unit, team, category and volunteer; take each reversed one off.
+
+    Raises ImpossibleMinutes for an event that no ledger entry can stand behind.
+    """
     cells: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0])
     people: defaultdict[tuple[UUID, _Cell], list[int]] = defaultdict(lambda: [0, 0])
     for envelope in envelopes:
@@ -45,8 +50,9 @@ def keep_statistics(session: Session, envelopes: Sequence[Envelope]) -> None:
             continue
         sign = 1 if isinstance(data, HoursLogged) else -1
         cell = data.served_on.replace(day=1), data.unit_code, data.team_code, data.category
+        minutes = sign * domain.check_counted(data.minutes)
         for total in (cells[cell], people[data.volunteer_id, cell]):
-            total[0] += sign * data.minutes
+            total[0] += minutes
             total[1] += sign
     # Sorted keys, and the tables always in this order: two workers never wait for each other in a circle.
     session.execute(_CELLS, _columns([(key, cells[key]) for key in sorted(cells)]))

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from xinhuo.chassis.errors import Conflict, NotFound, RuleError
+from xinhuo.chassis.errors import Conflict, NotFound, PermanentEventError, RuleError
 
 OFFICE_ZONE = ZoneInfo("Asia/Shanghai")
 CLAUSE_TIME = "《志愿服务记录与证明出具办法（试行）》第七条"
@@ -25,6 +25,13 @@ class InvalidHours(RuleError):
     code = "hours.invalid"
     title = "服务时间不正确"
     clause = CLAUSE_TIME
+
+
+class ImpossibleMinutes(PermanentEventError):
+    """An event carries minutes that no ledger entry can hold."""
+
+    code = "event.impossible_minutes"
+    title = "事件中的分钟数不是 1 至 1440"
 
 
 class EndsBeforeStart(RuleError):
@@ -270,3 +277,10 @@ def check_reversal(*, is_reversal: bool, reversed_by: str | None) -> None:
         raise ReversalIsFinal
     if reversed_by is not None:
         raise EntryAlreadyReversed(reversed_by)
+
+
+def check_counted(minutes: int) -> int:
+    """Return the minutes that an event says were entered or taken back; raises ImpossibleMinutes."""
+    if not 1 <= minutes <= MINUTES_PER_DAY:
+        raise ImpossibleMinutes(f"an entry holds 1 to {MINUTES_PER_DAY} minutes, not {minutes}")
+    return minutes
