@@ -32,7 +32,7 @@ RUN_BY = {
     "CONTRIBUTING.md": "make: its targets are checked, and run by CI",
     "docs/http.md": "this module",
     "docs/operations.md": "test_replay, for replay and rebuild",
-    "docs/prove.md": "make prove: tests/faults, in CI; xinhuo prove --dry-run: tests/unit/test_prove_plan.py",
+    "docs/prove.md": "make: its targets are checked; prove by tests/faults, --dry-run by tests/unit/test_prove_plan.py",
     "docs/subscribing.md": "test_subscribing",
 }
 #: What stands for another thing in every real answer.

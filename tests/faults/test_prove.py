@@ -8,7 +8,7 @@ from tests.faults.judging import assert_proved
 from xinhuo.cli.prove import run
 from xinhuo.cli.prove.servers import Servers
 
-SECONDS = 40.0
+SECONDS = 30.0
 
 
 @pytest.mark.timeout(400)
