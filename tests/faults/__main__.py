@@ -1,5 +1,6 @@
 """``make prove``: the proof of ``xinhuo prove`` on servers of its own, which may be killed too."""
 
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -28,7 +29,9 @@ def main(
         seconds, chosen, rate=rate, with_plain=plain, folder=Path(keep) if keep else None, again=again
     )
     try:
-        with own_servers() as servers:
+        with contextlib.ExitStack() as stack:
+            with contextlib.redirect_stdout(sys.stderr):  # which is for the report alone
+                servers = stack.enter_context(own_servers())
             code = command.conclude(servers, options, as_json)
     except ServersUnavailable as missing:
         print(missing, file=sys.stderr)
