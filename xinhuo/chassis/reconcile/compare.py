@@ -18,7 +18,7 @@ from .results import Difference, Result
 #: Events younger than this may still be on their way; how long an entry may take to reach everybody.
 PATIENCE = timedelta(minutes=5)
 #: So many facts are looked at one by one; when more differ, the count is a lower bound.
-_MOST_FACTS = 500_000
+_MOST_FACTS = 200_000
 _AT_ONCE = 50_000
 
 
@@ -114,7 +114,10 @@ class _Sides:
         """Return what differs (theirs, ours) by key, and whether that is all."""
         unequal = self._unequal(())
         if unequal and sum(unequal.values()) > books.SMALL:
-            unequal = self._unequal(unequal)
+            apart = self._unequal(unequal)
+            # Where almost everything differs, small buckets only make more questions of it.
+            if sum(apart.values()) < sum(unequal.values()) / 4:
+                unequal = apart
         differing: dict[UUID, _Pair] = {}
         looked_at = 0
         for portion in _portions(unequal):
