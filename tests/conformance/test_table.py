@@ -15,7 +15,7 @@ def test_every_name_in_the_table_skips_a_test_and_every_test_names_one_of_it() -
     assert set(re.findall(r'mark\.needs\("(.+?)"\)', text)) == set(NOT_IN_ONE_PROCESS)
 
 
-def test_the_page_on_threads_has_the_same_table() -> None:
+def test_the_page_about_it_has_the_same_table() -> None:
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     listed = {name.strip(): why.strip() for name, why in rows if name.strip() in NOT_IN_ONE_PROCESS}
     assert listed == NOT_IN_ONE_PROCESS
