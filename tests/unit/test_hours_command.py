@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from tests.unit.test_client import Planned, Stub, stub
 from xinhuo.chassis.wire import BrokerUnavailable
 from xinhuo.cli import saving
-from xinhuo.cli.main import explained, app
+from xinhuo.cli.main import app, explained
 
 __all__ = ["stub"]
 
