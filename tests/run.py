@@ -108,6 +108,8 @@ def stages() -> Iterator[Stage]:
         "python3.13",
         ("unit", "contract", "integration"),
         servers=True,
+        # What our own servers refuse, and what the stack does to whom, was shown on the Python that we ship for.
+        leave_out=("integration/traps", "integration/bad_inputs"),
         python=newer or "",
         quick=False,
         not_here="" if newer else "Python 3.13 is not installed",
