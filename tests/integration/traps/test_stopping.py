@@ -75,7 +75,9 @@ def test_03_an_idle_plain_service_with_http_only_does_not_stop_on_sigterm_in_mos
                 return True
             return False
 
-    assert any(stays() for _ in range(6))
+    # In about half of the runs something happens to wake its loop: each try that stops takes little, the first that
+    # stays is enough.
+    assert any(stays() for _ in range(40))
 
 
 def test_03_remedy_an_idle_service_with_http_only_stops_at_once_on_sigterm(tally: dict[str, str]) -> None:
