@@ -14,6 +14,7 @@ from tests.support.processes import LOOPBACK
 from tests.support.waiting import wait_for
 
 REQUEST_SECONDS = 2
+HEALTHY = b'{"ok":true}'
 
 
 @pytest.fixture
