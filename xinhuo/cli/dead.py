@@ -1,11 +1,9 @@
 """``xinhuo dead``: the desk for dead letters, directly on the services' databases, with no service running."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -13,8 +11,9 @@ from uuid import UUID
 import typer
 
 from .dead_shown import progress, show_groups, show_letters, show_one, show_result, spoken, summary
-from .dead_work import chosen_by, counted, decision_of, desks_of, fail, homes_of, portions
+from .dead_work import chosen_by, counted, decision_of, desks_of, homes_of, portions
 from .exits import EXIT_CODES, Exit
+from .output import Json, fail, print_json
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -59,7 +58,6 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="在回滚的事务中试做，说明结果，不作改动 / Try it, say what would be, undo it.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="不询问 / Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 
 
 @app.command("list", epilog=EXIT_CODES)
@@ -97,7 +95,7 @@ def list_letters(
     if each:
         found = sorted(found, key=lambda row: row["died_at"], reverse=True)[:limit]
     if as_json:
-        _print_json({"letters" if each else "groups": found})
+        print_json({"letters" if each else "groups": found})
     elif not found:
         typer.echo("没有死信 / no dead letters")
     elif each:
@@ -139,7 +137,7 @@ def show(
     if body:
         _save(body, raw)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         show_one(found)
 
@@ -267,7 +265,7 @@ def _decide(
         total = sum(count for *_, count in homes)
         total = min(total, limit) if limit and not chosen.ids else total
         if not total:
-            _print_json(summary([], dry_run)) if as_json else typer.echo("没有符合条件的死信 / no such dead letters")
+            print_json(summary([], dry_run)) if as_json else typer.echo("没有符合条件的死信 / no such dead letters")
             return
         if not dry_run and not yes and not _says_yes(question.format(count=f"{total:,}")):
             fail(Exit.CANCELLED, "已取消，没有改动 / cancelled, nothing was changed")
@@ -283,7 +281,7 @@ def _decide(
                 for items in portions(mine, total - len(result), portion):
                     result += [spoken(name, item) for item in items]
                     advance(len(items))
-    _print_json(summary(result, dry_run)) if as_json else show_result(result, total, dry_run=dry_run)
+    print_json(summary(result, dry_run)) if as_json else show_result(result, total, dry_run=dry_run)
     bad = any(item["outcome"] in (decisions.REFUSED, decisions.WOULD_FAIL) for item in result)
     raise typer.Exit(Exit.REFUSED if bad else Exit.OK)
 
@@ -305,11 +303,3 @@ def _says_yes(question: str) -> bool:
     except typer.Abort:
         typer.echo(err=True)
         return False
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -5,13 +5,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import typer
-
 from .exits import Exit
+from .output import fail, instant_of
 
 if TYPE_CHECKING:
     from xinhuo.chassis.db import Database
@@ -84,10 +82,12 @@ def chosen_by(
 ) -> "Chosen":
     """Return which letters the options mean; ids and conditions together end the command."""
     from xinhuo.chassis.desk.choice import Chosen
+    from xinhuo.chassis.web.schema import OFFICE_ZONE
 
     if ids and (handler or reason or type or since):
         fail(Exit.USAGE, "编号与条件不能同用 / ids and conditions do not go together")
-    return Chosen(tuple(ids or ()), handler, reason, type, _instant(since) if since else None)
+    died_since = instant_of(since, "--since", OFFICE_ZONE) if since else None
+    return Chosen(tuple(ids or ()), handler, reason, type, died_since)
 
 
 def decision_of(by: str | None, why: str) -> "Decision":
@@ -105,20 +105,6 @@ def decision_of(by: str | None, why: str) -> "Decision":
             _, zh, en = str(error.messages[0]).split("|")
             fail(Exit.USAGE, f"{option}：{zh} / {en} ({value!r})")
     return Decision(who, why.strip())
-
-
-def _instant(text: str) -> datetime:
-    from xinhuo.chassis.web.schema import OFFICE_ZONE
-
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        fail(
-            Exit.USAGE,
-            f"--since 应为日期或时刻，如 2026-03-01、2026-03-01T08:00+08:00 / --since must be a date or an instant, "
-            f"not {text!r}",
-        )
-    return instant if instant.tzinfo else instant.replace(tzinfo=OFFICE_ZONE)
 
 
 @contextmanager
@@ -152,9 +138,3 @@ def desks_of(service: str | None) -> Iterator[Desks]:
             if sqlstate(error) not in _OLD_SCHEMA:
                 raise
             fail(Exit.REFUSED, "数据库结构不是最新，请先运行 xinhuo db upgrade / first run xinhuo db upgrade")
-
-
-def fail(code: Exit, message: str) -> NoReturn:
-    """End the command with a message and an exit code."""
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

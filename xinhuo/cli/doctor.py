@@ -1,14 +1,13 @@
 """``xinhuo doctor``: finds wrong set-up, with one line of remedy each; changes nothing."""
 
-import json
 import os
-import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from .exits import Exit
+from .output import Json, print_json
 
 if TYPE_CHECKING:
     from .checkup.findings import Finding
@@ -17,9 +16,7 @@ _SIGNS = {"error": "✗ 错误 / error", "warning": "! 提醒 / warning", "unsee
 
 
 def command(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """检查设置、数据库和 RabbitMQ；有错误时退出码 1 / Look for wrong set-up; exit 1 when something is wrong."""
     from .main import explained
@@ -29,7 +26,7 @@ def command(
     counts = {level: sum(one.level == level for one in findings) for level in _SIGNS}
     if as_json:
         plain: dict[str, Any] = {"ok": not counts["error"], **counts, "findings": [one.as_json() for one in findings]}
-        sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        print_json(plain)
     else:
         _show(findings)
     raise typer.Exit(Exit.REFUSED if counts["error"] else Exit.OK)

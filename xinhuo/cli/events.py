@@ -1,6 +1,5 @@
 """``xinhuo events``: send recorded events again to the handlers of one service."""
 
-import json
 import os
 import sys
 import threading
@@ -8,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from .exits import EXIT_CODES, Exit
+from .output import Json, fail, instant_of, print_json
 
 if TYPE_CHECKING:
     from xinhuo.chassis.config import Settings
@@ -55,9 +54,7 @@ def replay_events(
     ] = None,
     rate: Annotated[int | None, typer.Option(min=1, help="每秒最多条数 / At most so many events a second.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="只统计，不发送 / Count only, send nothing.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """把已记录的事件再送给一个服务；已处理过的不会重复生效，通知不会再发 / Send recorded events to one service again.
 
@@ -72,7 +69,7 @@ def replay_events(
             rate=rate, dry_run=dry_run, quiet=as_json,
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         _show(result)
     if result["interrupted"]:
@@ -99,15 +96,15 @@ def _replay(
     settings = config.load(environment)
     if service not in config.SERVICES:
         names = "、".join(config.SERVICES)
-        _fail(Exit.USAGE, f"没有服务 {service!r}，可选 {names} / unknown service; one of {', '.join(config.SERVICES)}")
+        fail(Exit.USAGE, f"没有服务 {service!r}，可选 {names} / unknown service; one of {', '.join(config.SERVICES)}")
     if settings.amqp_uri is None:
-        _fail(Exit.USAGE, _NO_BROKER)
+        fail(Exit.USAGE, _NO_BROKER)
     zone = ZoneInfo(settings.time_zone)
-    span = replay.Span(_instant(since, "--since", zone), _instant(until, "--until", zone) if until else None)
+    span = replay.Span(instant_of(since, "--since", zone), instant_of(until, "--until", zone) if until else None)
     try:
         targets = replay.targets(build.service_class(service), handler=handler, types=types)
     except replay.UnknownHandler as error:
-        _fail(Exit.USAGE, str(error))
+        fail(Exit.USAGE, str(error))
     stop = threading.Event()
     sent: dict[str, Counter[str]] = {}
     started = time.monotonic()
@@ -126,7 +123,7 @@ def _replay(
                         databases.of, publisher, target, span, rate=rate, report=report, stop=stop
                     )
             except replay.NotReplayed as error:
-                _fail(Exit.UNAVAILABLE, str(error))
+                fail(Exit.UNAVAILABLE, str(error))
     seconds = time.monotonic() - started
     total: Counter[str] = sum(sent.values(), Counter())
     return {
@@ -155,19 +152,6 @@ class _Databases:
             self._open[service] = build.database(service, self._settings, role="replay")
             self._stack.callback(self._open[service].close)
         return self._open[service]
-
-
-def _instant(text: str, option: str, zone: ZoneInfo) -> datetime:
-    """Read a date, which begins at midnight in the office's zone, or an instant."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        _fail(
-            Exit.USAGE,
-            f"{option} 应为日期或时刻，如 2026-03-01 或 2026-03-01T08:00+08:00 / "
-            f"{option} is no date or instant: {text!r}",
-        )
-    return found if found.tzinfo else found.replace(tzinfo=zone)
 
 
 @contextmanager
@@ -216,8 +200,3 @@ def _show(result: dict[str, Any]) -> None:
         typer.echo(f"已中断，已发送 {result['events']:,} 条；可再次运行 / interrupted; events were sent, run it again")
     else:
         typer.echo(f"已发送 {result['events']:,} 条 / events sent, in {result['seconds']:.1f} s")
-
-
-def _fail(code: Exit, message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

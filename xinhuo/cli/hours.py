@@ -1,18 +1,17 @@
 """``xinhuo hours``: import workbooks of hours, look at imports, and take them back."""
 
-import json
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from . import saving
 from .exits import EXIT_CODES, Exit
+from .output import Json, fail, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +24,6 @@ DEFAULT_URL = "http://127.0.0.1:8002"
 _REASONS_SHOWN = 20
 
 Url = Annotated[str, typer.Option("--url", help="志愿者服务的地址 / Address of the volunteers service.")]
-Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 Force = Annotated[bool, typer.Option("--force", help="覆盖已有的文件 / Overwrite a file that exists.")]
 
 
@@ -73,9 +71,9 @@ def import_hours(
     from . import imports
 
     if mode not in (None, "all", "valid_rows"):
-        _fail(Exit.USAGE, f"--mode 应为 all 或 valid_rows / --mode must be all or valid_rows, not {mode!r}")
+        fail(Exit.USAGE, f"--mode 应为 all 或 valid_rows / --mode must be all or valid_rows, not {mode!r}")
     if as_json and not (yes or dry_run):
-        _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
+        fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
     if result is not None or not dry_run:
         # Before anything is entered: else the marked file would be lost when the work is done.
         _check_target(result or saving.free_name_beside(file), force=force, source=file)
@@ -99,11 +97,11 @@ def import_hours(
             unsaved = _save_marked(api, checked["id"], target)
         if as_json:
             saved = str(target) if target and not unsaved else None
-            _print_json({**imports.summary(entered), "dry_run": dry_run, "result_file": saved})
+            print_json({**imports.summary(entered), "dry_run": dry_run, "result_file": saved})
         else:
             _show_end(out, entered, url, dry_run=dry_run)
         if unsaved:
-            _fail(Exit.REFUSED, f"{unsaved}\n{_how_to_get_marked(checked, file, url)}")
+            fail(Exit.REFUSED, f"{unsaved}\n{_how_to_get_marked(checked, file, url)}")
         if not as_json and target:
             out.print(f"标注后的文件 / marked file: {target}", markup=False)
         elif not as_json:
@@ -133,7 +131,7 @@ def list_imports(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     with _talking(url, as_json) as (api, out):
         found = imports.every(api)
         if as_json:
-            _print_json({"imports": [imports.summary(one) for one in found]})
+            print_json({"imports": [imports.summary(one) for one in found]})
             return
         # Lines and no table: an id is there to be copied, and a narrow terminal would cut it.
         for one in found:
@@ -154,7 +152,7 @@ def show(import_id: ImportId, url: Url = DEFAULT_URL, as_json: Json = False) -> 
     with _talking(url, as_json) as (api, out):
         found = imports.one(api, str(import_id))
         if as_json:
-            _print_json(imports.summary(found))
+            print_json(imports.summary(found))
             return
         _show_check(out, Path(found["file_name"]), found)
         out.print(f"状态 / state: {imports.state_label(found)}")
@@ -172,7 +170,7 @@ def undo(
     from . import imports
 
     if as_json and not (yes or dry_run):
-        _fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
+        fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
     with _talking(url, as_json) as (api, out):
         found = imports.one(api, str(import_id))
         again = found["state"] == "undone"
@@ -185,10 +183,10 @@ def undo(
             )
         if not dry_run and not again:
             if not yes and not _says_yes("确定撤销？/ Undo it?"):
-                _fail(Exit.CANCELLED, "已取消，没有撤销 / cancelled, nothing was undone")
+                fail(Exit.CANCELLED, "已取消，没有撤销 / cancelled, nothing was undone")
             found = imports.undo(api, str(import_id))
         if as_json:
-            _print_json({**imports.summary(found), "dry_run": dry_run, "undone_before": again})
+            print_json({**imports.summary(found), "dry_run": dry_run, "undone_before": again})
         elif not dry_run and not again:
             out.print("[green]已撤销 / undone[/green]")
 
@@ -222,17 +220,15 @@ def _talking(url: str, as_json: bool) -> "Iterator[tuple[Api, Console]]":
     try:
         yield Api({"volunteers": url}, patience=3.0), Console(stderr=as_json, highlight=False, soft_wrap=True)
     except (ServiceAway, NothingMoves) as error:
-        _fail(Exit.UNAVAILABLE, str(error))
+        fail(Exit.UNAVAILABLE, str(error))
     except ApiProblem as problem:
         code = Exit.SEEN_BEFORE if problem.code == "import.seen_before" else Exit.REFUSED
         if as_json:
-            _print_json({"error": {"status": problem.status, **problem.body}})
+            print_json({"error": {"status": problem.status, **problem.body}})
             raise typer.Exit(code) from None
-        _fail(code, "\n".join(problem.lines()))
+        fail(code, "\n".join(problem.lines()))
     except OSError as error:
-        _fail(
-            Exit.USAGE, f"文件无法读写 / the file cannot be read or written: {error.filename}: {saving.reason(error)}"
-        )
+        fail(Exit.USAGE, f"文件无法读写 / the file cannot be read or written: {error.filename}: {saving.reason(error)}")
 
 
 def _show_check(out: "Console", file: Path, checked: dict[str, Any]) -> None:
@@ -275,7 +271,7 @@ def _ask_mode(checked: dict[str, Any], marked: str) -> str:
     question = f"有 {checked['invalid']} 行有问题。只导入通过的 {checked['valid']} 行？/ Import the valid rows only?"
     if _says_yes(question):
         return "valid_rows"
-    _fail(
+    fail(
         Exit.CANCELLED,
         f"已取消，没有入账；请更正后重新导入 / cancelled: correct the file and import it again\n{marked}",
     )
@@ -286,7 +282,7 @@ def _ask_to_confirm(checked: dict[str, Any], mode: str, marked: str, *, yes: boo
     if yes or checked["invalid"] or mode == "valid_rows":
         return
     if not _says_yes(f"导入 {checked['valid']} 行？/ Import them?"):
-        _fail(Exit.CANCELLED, f"已取消，没有入账 / cancelled, nothing was entered\n{marked}")
+        fail(Exit.CANCELLED, f"已取消，没有入账 / cancelled, nothing was entered\n{marked}")
 
 
 def _enter(api: "Api", out: "Console", import_id: str, mode: str) -> dict[str, Any]:
@@ -331,7 +327,7 @@ def _check_target(to: Path, *, force: bool, source: Path | None = None) -> None:
     try:
         saving.check_target(to, force=force, source=source)
     except saving.BadTarget as error:
-        _fail(Exit.USAGE, str(error))
+        fail(Exit.USAGE, str(error))
 
 
 def _save_marked(api: "Api", import_id: str, to: Path) -> str | None:
@@ -355,12 +351,3 @@ def _how_to_get_marked(checked: dict[str, Any], file: Path, url: str) -> str:
 def _command(*words: str, url: str) -> str:
     """Return a command to be copied, with the address of the service when it is not the usual one."""
     return " ".join(("xinhuo hours", *words, *(() if url == DEFAULT_URL else ("--url", shlex.quote(url)))))
-
-
-def _fail(code: Exit, message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,12 +1,11 @@
 """The ``xinhuo`` command. Each command imports what it needs when it runs, so that help is instant."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +16,7 @@ from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
+from .output import Json, fail, print_json
 from .prove.command import prove
 from .rebuild import app as rebuild_app
 from .topology import app as topology_app
@@ -42,7 +42,6 @@ app.command("doctor", epilog=EXIT_CODES)(doctor.command)
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 app.command("prove", epilog=EXIT_CODES)(prove)
 
-Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
 #: What the broker answers, by any of its names, to whom it knows not or lets not in; waiting would not help.
 _BROKER_SAYS_NO = ("AccessRefused", "ACCESS_REFUSED", "NotAllowed", "NOT_ALLOWED")
@@ -101,7 +100,7 @@ def serve(
         build.check_adapter(settings)
         _known_service(service)
         if role not in ("api", "worker", "all"):
-            _fail(
+            fail(
                 Exit.USAGE,
                 f"--role 应为 api、worker 或 all / --role must be api, worker or all, not {role!r}",
             )
@@ -160,7 +159,7 @@ def subs_create(
             os.environ, code, [item.strip() for item in events.split(",") if item.strip()], dry_run=dry_run
         )
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     typer.echo(f"{'将建立 / would make' if dry_run else '已建立 / made'}: {result['exchange']}")
     for topic in result["events"]:
@@ -175,7 +174,7 @@ def subs_events(as_json: Json = False) -> None:
 
     listed = broker.public_events()
     if as_json:
-        _print_json({"events": listed})
+        print_json({"events": listed})
         return
     for item in listed:
         typer.echo(f"{item['type']:<40} {item['what']}")
@@ -217,7 +216,7 @@ def _each_database(
             finally:
                 db.close()
     if as_json:
-        _print_json({"services": rows})
+        print_json({"services": rows})
     else:
         for row in rows:
             state = "已是最新 / up to date" if row["from"] == row["to"] else f"{row['from'] or '—'} → {row['to']}"
@@ -229,7 +228,7 @@ def _known_service(name: str) -> str:
     from xinhuo.chassis.config import SERVICES
 
     if name not in SERVICES:
-        _fail(
+        fail(
             Exit.USAGE,
             f"没有服务 {name!r}，可选 {'、'.join(SERVICES)} / unknown service; one of {', '.join(SERVICES)}",
         )
@@ -249,23 +248,23 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (BadSettings, BadKeyFile, BadSubscription) as error:
-        _fail(Exit.USAGE, str(error))
+        fail(Exit.USAGE, str(error))
     except TopologyDiffers as error:
-        _fail(Exit.REFUSED, str(error))
+        fail(Exit.REFUSED, str(error))
     except BrokerUnavailable as error:
         if any(sign in str(error) for sign in _BROKER_SAYS_NO):
-            _fail(
+            fail(
                 Exit.USAGE,
                 "RabbitMQ 拒绝了登录：账号、密码或虚拟主机不对，或没有权限，请检查 AMQP_URI / "
                 f"RabbitMQ refused: wrong user, password or virtual host, or no permission; check AMQP_URI: {error}",
             )
-        _fail(Exit.UNAVAILABLE, f"RabbitMQ 连接不上，请检查 AMQP_URI 与服务状态 / the broker is away: {error}")
+        fail(Exit.UNAVAILABLE, f"RabbitMQ 连接不上，请检查 AMQP_URI 与服务状态 / the broker is away: {error}")
     except KeyboardInterrupt:
-        _fail(Exit.INTERRUPTED, "已中断 / interrupted")
+        fail(Exit.INTERRUPTED, "已中断 / interrupted")
     except Exception as error:
         _explain_sample(error)
         if isinstance(error, DatabaseUnavailable) or is_outage(error):
-            _fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上，请检查 DATABASE_URL 与服务状态 / the database is away")
+            fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上，请检查 DATABASE_URL 与服务状态 / the database is away")
         raise
 
 
@@ -276,18 +275,9 @@ def _explain_sample(error: Exception) -> None:
     from .sample.report import NotSettled
 
     if isinstance(error, ApiProblem):
-        _fail(Exit.REFUSED, str(error))
+        fail(Exit.REFUSED, str(error))
     if isinstance(error, ServiceAway | NothingMoves | NotSettled):
-        _fail(Exit.UNAVAILABLE, str(error))
-
-
-def _fail(code: Exit, message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+        fail(Exit.UNAVAILABLE, str(error))
 
 
 def main() -> None:

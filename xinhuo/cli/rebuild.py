@@ -1,6 +1,5 @@
 """``xinhuo rebuild``: count a read model anew while everything goes on."""
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .exits import EXIT_CODES, Exit
+from .output import Json, print_json
 
 if TYPE_CHECKING:
     from services.volunteers.commands.rebuild import Rebuilt
@@ -35,9 +35,7 @@ def statistics(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="只统计和比对，不切换 / Count and compare, change nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """由台账重新统计，期间照常使用，完成后一次切换 / Count the statistics anew from the ledger and switch over.
 
@@ -59,7 +57,7 @@ def statistics(
         finally:
             db.close()
     if as_json:
-        typer.echo(json.dumps({"model": "statistics", "dry_run": dry_run, **result.as_plain()}, default=str))
+        print_json({"model": "statistics", "dry_run": dry_run, **result.as_plain()})
     else:
         _show(result, dry_run=dry_run)
     if result.unlike_log:

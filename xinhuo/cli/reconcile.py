@@ -1,9 +1,7 @@
 """``xinhuo reconcile``: ledger, statistics, star tallies and acknowledgements are compared and must be equal."""
 
 import contextlib
-import json
 import os
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .exits import Exit
+from .output import Json, print_json
 
 if TYPE_CHECKING:
     from xinhuo.chassis.reconcile.results import Result
@@ -39,9 +38,7 @@ def command(
             help="多少分钟内的事件视为在途 / Events younger than this many minutes may be on their way.",
         ),
     ] = 5.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """对账：台账 = 统计 = 星级累计 = 致谢；有差异时退出码 1 / Compare ledger, statistics, stars and messages."""
     from .main import explained
@@ -50,7 +47,7 @@ def command(
         results = run(os.environ, timedelta(minutes=older_than))
     equal = all(result.equal for result in results)
     if as_json:
-        sys.stdout.write(json.dumps({"equal": equal, "comparisons": [one.as_json() for one in results]}) + "\n")
+        print_json({"equal": equal, "comparisons": [one.as_json() for one in results]})
     else:
         for result in results:
             _show(result)

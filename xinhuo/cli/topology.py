@@ -1,14 +1,13 @@
 """``xinhuo topology``: what is wanted at the broker beside what is there."""
 
-import json
 import os
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .exits import EXIT_CODES, Exit
+from .output import Json, print_json
 
 if TYPE_CHECKING:
     from xinhuo.chassis.adapters.broker_state import Item
@@ -34,9 +33,7 @@ def apply(
             "if the broker finds it empty and unused.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """声明交换机和队列（可重复执行，不删有消息的队列）/ Declare exchanges and queues; deletes none with messages."""
     from . import broker
@@ -46,7 +43,7 @@ def apply(
         items = broker.topology_state(os.environ, dry_run=dry_run, replace_empty=replace)
     differs = [item for item in items if item.state == "differs" and item.done is None]
     if as_json:
-        sys.stdout.write(json.dumps(_plain(items, dry_run=dry_run), ensure_ascii=False) + "\n")
+        print_json(_plain(items, dry_run=dry_run))
     else:
         _show(items, dry_run=dry_run)
     raise typer.Exit(Exit.REFUSED if differs else Exit.OK)

@@ -1,13 +1,13 @@
 """``xinhuo prove`` and ``make prove``: options, servers, the printed report, the exit code."""
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from ..exits import Exit
+from ..output import Json, fail, print_json
 
 Seconds = Annotated[
     int, typer.Option("--seconds", min=10, max=600, help="加压与故障的秒数 / Seconds under load and faults.")
@@ -15,7 +15,6 @@ Seconds = Annotated[
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="种子，相同则故障相同；不写则随机并打印 / Same seed, same faults.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="只输出一个 JSON / Print one JSON object, nothing else.")]
 Plain = Annotated[bool, typer.Option("--plain/--no-plain", help="也测 plain nameko 作对照 / Also the plain baseline.")]
 Keep = Annotated[
     Path | None, typer.Option("--keep", file_okay=False, help="保留记录与日志的目录 / Keep record and logs here.")
@@ -57,15 +56,15 @@ def prove(
         given = _given(management)
         code = conclude(given, run.Options(seconds, chosen, with_plain=plain, folder=keep, again=again), as_json)
     except BadSettings as error:
-        _fail(Exit.USAGE, str(error))
+        fail(Exit.USAGE, str(error))
     except NotFree as error:
-        _fail(Exit.REFUSED, str(error))
+        fail(Exit.REFUSED, str(error))
     except BrokerUnavailable as error:
-        _fail(Exit.UNAVAILABLE, f"RabbitMQ 连接不上 / the broker is away: {error}")
+        fail(Exit.UNAVAILABLE, f"RabbitMQ 连接不上 / the broker is away: {error}")
     except psycopg.errors.InsufficientPrivilege as error:
-        _fail(Exit.REFUSED, f"该账号不能新建数据库 / the account may not create databases: {error}")
+        fail(Exit.REFUSED, f"该账号不能新建数据库 / the account may not create databases: {error}")
     except psycopg.OperationalError:
-        _fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上 / the database is away")
+        fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上 / the database is away")
     raise typer.Exit(code)
 
 
@@ -83,18 +82,13 @@ def _given(management: str | None) -> Any:
     return servers.with_management(given, management) if management else given
 
 
-def _fail(code: Exit, message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
 def conclude(given: Any, options: Any, as_json: bool) -> int:
     """Run a proof and print what it found; return the exit code."""
     from . import report, run
 
     found = run.prove(given, options)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, default=str))
+        print_json(found)
     else:
         typer.echo("\n".join(report.lines(found)))
     if not found["ok"]:
@@ -105,7 +99,7 @@ def conclude(given: Any, options: Any, as_json: bool) -> int:
 def _print_plan(planned: Any, seed: int, as_json: bool) -> None:
     if as_json:
         listed = [{"at": fault.at, "kind": fault.kind} for fault in planned]
-        typer.echo(json.dumps({"seed": seed, "faults": listed}))
+        print_json({"seed": seed, "faults": listed})
         return
     typer.echo(f"seed {seed}")
     for fault in planned:
