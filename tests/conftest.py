@@ -56,6 +56,17 @@ def amqp_uri(servers: Servers) -> Iterator[str]:
     if node is None:
         yield os.environ[AMQP_URI]
         return
+    yield from fresh_vhost(node)
+
+
+@pytest.fixture
+def empty_broker(rabbit_node: RabbitNode) -> Iterator[str]:
+    """The URI of a virtual host of this test's own."""
+    yield from fresh_vhost(rabbit_node)
+
+
+def fresh_vhost(node: RabbitNode) -> Iterator[str]:
+    """Yield the URI of a new virtual host; remove it after."""
     name = f"t-{secrets.token_hex(6)}"
     yield node.add_vhost(name)
     node.delete_vhost(name)

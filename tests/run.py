@@ -5,6 +5,7 @@ everything passed, 1 when something failed, 3 when a server is neither given nor
 """
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -33,6 +34,7 @@ from tests.support.servers import (
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_TESTS_COLLECTED = 5
+TOOK_TOO_LONG = 124
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Stage:
     """More of the environment."""
     without_nameko: bool = False
     """In an environment that has neither nameko nor eventlet, with services on threads."""
+    limit: float = 1200
+    """Seconds after which the stage is ended and has failed: one that hangs must not use up the time of the rest."""
     not_here: str = ""
     """Why the stage cannot run on this machine; empty when it can."""
 
@@ -120,6 +124,7 @@ def stages() -> Iterator[Stage]:
         servers=True,
         workers=0,
         nightly=True,
+        limit=6 * 3600,
         variables=(("XINHUO_TEST_MODEL", "500x50"),),
     )
 
@@ -199,7 +204,7 @@ def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest:
         command += [*for_pytest, *suites]
         if suites:
             settings = environment(stage, servers)
-            outcome.code = subprocess.run(command, cwd=ROOT, env=settings, check=False).returncode
+            outcome.code = _run_for_so_long(command, settings, stage.limit)
         else:
             outcome.code = NO_TESTS_COLLECTED
         if results.exists():
@@ -208,6 +213,29 @@ def run(stage: Stage, servers: Servers, options: argparse.Namespace, for_pytest:
         outcome.code = 0
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _run_for_so_long(command: list[str], settings: dict[str, str], limit: float) -> int:
+    """Run pytest; end it and all that it started when the time is over, and return its exit code."""
+    process = subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True)
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        print(f"\n=== not done after {limit:.0f} s: ended ===", flush=True)
+        return TOOK_TOO_LONG
+    finally:
+        if process.poll() is None:
+            _end_group(process)
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Let the tests end what they started; then end what is left."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _has_tests(path: Path) -> bool:

@@ -137,8 +137,8 @@ def test_one_service_alone_can_be_upgraded(database: str) -> None:
     assert row["from"] == row["to"]
 
 
-def test_the_topology_is_made_once_and_subscriptions_bind_to_it(amqp_uri: str) -> None:
-    settings = {"AMQP_URI": amqp_uri}
+def test_the_topology_is_made_once_and_subscriptions_bind_to_it(empty_broker: str) -> None:
+    settings = {"AMQP_URI": empty_broker}
 
     planned = xinhuo("topology", "apply", "--dry-run", "--json", settings=settings)
     made = xinhuo("topology", "apply", "--json", settings=settings)
@@ -154,17 +154,17 @@ def test_the_topology_is_made_once_and_subscriptions_bind_to_it(amqp_uri: str) -
     tried = xinhuo(*wanted, "--dry-run", settings=settings)
     assert tried.code == 0
     assert json_of(tried)["dry_run"] is True
-    assert not exchange_exists(amqp_uri, "dept.traffic.events")
+    assert not exchange_exists(empty_broker, "dept.traffic.events")
     created = xinhuo(*wanted, settings=settings)
     assert json_of(created)["exchange"] == "dept.traffic.events"
-    assert exchange_exists(amqp_uri, "dept.traffic.events")
+    assert exchange_exists(empty_broker, "dept.traffic.events")
     assert xinhuo(*wanted, settings=settings).code == 0
 
 
-def test_a_queue_that_differs_is_shown_with_both_values_and_replaced_when_that_is_harmless(amqp_uri: str) -> None:
-    settings = {"AMQP_URI": amqp_uri}
+def test_a_queue_that_differs_is_shown_with_both_values_and_replaced_when_that_is_harmless(empty_broker: str) -> None:
+    settings = {"AMQP_URI": empty_broker}
     xinhuo("topology", "apply", settings=settings)
-    with Connection(amqp_uri) as connection, connection.channel() as channel:
+    with Connection(empty_broker) as connection, connection.channel() as channel:
         channel.queue_delete("awards.add_to_tally")
         channel.queue_declare("awards.add_to_tally", durable=True, auto_delete=False)
         channel.queue_delete("awards.dead")
@@ -184,7 +184,7 @@ def test_a_queue_that_differs_is_shown_with_both_values_and_replaced_when_that_i
     assert {item["name"] for item in json_of(told)["differs"]} == {"awards.add_to_tally", "awards.dead"}
     assert "已重建 / replaced: queue awards.add_to_tally" in replaced.stdout
     assert "differs: queue awards.dead" in replaced.stdout
-    with Connection(amqp_uri) as connection, connection.channel() as channel:
+    with Connection(empty_broker) as connection, connection.channel() as channel:
         channel.queue_delete("awards.dead")
     assert xinhuo("topology", "apply", settings=settings).code == 0
 

@@ -294,7 +294,7 @@ def test_recovery_may_take_any_time_and_reports_that_it_waits(folder: Path) -> N
         if len(waited) == 3:
             os.kill(frozen[0], signal.SIGCONT)
 
-    freezer = threading.Thread(target=freeze)
+    freezer = threading.Thread(target=freeze, daemon=True)
     freezer.start()
     with EmbeddedPostgres(folder, on_wait=on_wait) as postgres:
         assert kept(postgres.start()) == [1]

@@ -1,7 +1,6 @@
 """Many write about the same people at once, on PostgreSQL: nothing counts twice and nobody waits in a circle."""
 
 import random
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 from uuid import UUID
@@ -13,6 +12,7 @@ from services.volunteers.models import Entered, Existing, Reversed, Served
 from services.volunteers.service import Volunteers
 from tests.support.hours import NOW, World
 from tests.support.services import client_of, fetch, make_service
+from tests.support.threads import at_once
 from xinhuo.chassis.errors import RuleError
 
 T = TypeVar("T")
@@ -28,29 +28,6 @@ def service(database: str) -> Iterator[Volunteers]:
 @pytest.fixture
 def world(service: Volunteers) -> World:
     return World(service)
-
-
-def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Run all works in threads that start together; raise the first error of any."""
-    barrier = threading.Barrier(len(works))
-    results: dict[int, T] = {}
-    errors: list[BaseException] = []
-
-    def run(number: int) -> None:
-        barrier.wait()
-        try:
-            results[number] = works[number]()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return [results[number] for number in range(len(works))]
 
 
 def enter(service: Volunteers, items: Sequence[Served]) -> list[Entered | Existing | RuleError]:

@@ -1,6 +1,5 @@
 """Confirming, entering and undoing an import: all or nothing, once, and as the check said."""
 
-import threading
 from collections.abc import Iterator
 from datetime import date, time, timedelta
 
@@ -13,6 +12,7 @@ from services.volunteers.domain.imports import RowsRefused
 from services.volunteers.workbooks import workbook_of
 from tests.support.imports import Office, open_office, with_mistakes
 from tests.support.services import fetch, recorded
+from tests.support.threads import at_once
 from xinhuo.chassis.jobs import run_if_due
 
 
@@ -122,25 +122,10 @@ def test_confirming_again_changes_nothing_and_another_mode_is_refused(office):
 def test_confirming_from_two_places_takes_effect_once(office):
     data = workbook_of([office.row(0), office.row(1)])
     ids = [office.upload(data).get_json()["id"] for _ in range(2)]
-    at_once = threading.Barrier(4)
-    statuses: list[int] = []
-
-    def confirm(import_id: str) -> None:
-        at_once.wait()
-        statuses.append(office.confirm(import_id).status_code)
-
-    threads = [threading.Thread(target=confirm, args=(import_id,)) for import_id in ids * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    statuses = at_once([lambda one=one: office.confirm(one).status_code for one in ids * 2])
     # Two checks of one file: one of them is confirmed, twice over; the other is told that it was seen before.
     assert sorted(statuses) == [202, 202, 409, 409]
-    workers = [threading.Thread(target=office.work) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    at_once([office.work, office.work])
     assert (office.entries(), len(recorded(office.service))) == (2, 2)
 
 

@@ -9,8 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.test import Client, TestResponse
 
 from services.notices.service import Notices
-from tests.support.notices import NOTICE_6, codes_of, draft, issue, register_units, together
+from tests.support.notices import NOTICE_6, codes_of, draft, issue, register_units
 from tests.support.services import client_of, empty_tables, fetch, make_service, recorded
+from tests.support.threads import at_once
 
 ISSUED = "notices.notice_issued.v1"
 ADDRESSED = ["TS-KG-01", "TS-MS-01", "TS-TJ", "TS-ZX-01", "TS-ZX-02"]
@@ -113,7 +114,7 @@ def test_a_number_is_unique_for_its_issuer_and_year_and_the_refusal_names_the_ot
 def test_of_two_clerks_who_use_one_number_together_one_wins(client: Client) -> None:
     for serial in range(1, 11):
         number = f"台教办〔2020〕{serial}号"
-        answers = together(*[lambda number=number: draft(client, number=number)] * 2)  # type: ignore[misc]
+        answers = at_once([lambda number=number: draft(client, number=number)] * 2)  # type: ignore[misc]
         won, lost = sorted(answers, key=lambda answer: answer.status_code)
         assert (won.status_code, lost.status_code) == (201, 409)
         assert body(lost)["other"] == body(won)["id"]
@@ -302,7 +303,7 @@ def test_issuing_twice_answers_the_same_without_a_second_event(service: Notices,
 
 def test_two_clerks_who_issue_together_issue_once(service: Notices, client: Client) -> None:
     notice_id = drafted(client)
-    answers = together(*[lambda: issue(client, notice_id)] * 2)
+    answers = at_once([lambda: issue(client, notice_id)] * 2)
     assert [answer.status_code for answer in answers] == [200, 200]
     assert len(recorded(service, ISSUED)) == 1
     assert len(fetch(service, "SELECT 1 FROM obligations")) == 14

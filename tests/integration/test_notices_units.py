@@ -9,8 +9,9 @@ from werkzeug.test import Client
 
 from services.notices import models
 from services.notices.service import Notices
-from tests.support.notices import UNITS, codes_of, register_units, together
+from tests.support.notices import UNITS, codes_of, register_units
 from tests.support.services import client_of, empty_tables, make_service, recorded
+from tests.support.threads import at_once
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_code_can_be_taken_once_and_the_refusal_names_it(service: Notices, cli
 def test_of_two_clerks_who_register_one_code_together_one_wins(service: Notices, client: Client) -> None:
     for round_ in range(10):
         unit = {"code": f"TW-{round_}", "name": "同名单位", "kind": "town"}
-        answers = together(*[lambda unit=unit: client.post("/v1/units", json=unit)] * 2)  # type: ignore[misc]
+        answers = at_once([lambda unit=unit: client.post("/v1/units", json=unit)] * 2)  # type: ignore[misc]
         assert sorted(answer.status_code for answer in answers) == [201, 409]
     assert len(recorded(service)) == 10
 
@@ -166,8 +167,8 @@ def test_a_change_needs_the_present_etag(client: Client) -> None:
 def test_of_two_changes_made_together_on_one_revision_one_wins(client: Client) -> None:
     register_units(client, UNITS[:1])
     kinds = ("town", "village")
-    answers = together(
-        *(
+    answers = at_once(
+        list(
             lambda kind=kind: client.patch("/v1/units/TS-JY", json={"kind": kind}, headers={"If-Match": '"1"'})  # type: ignore[misc]
             for kind in kinds
         )
@@ -201,8 +202,8 @@ def test_two_changes_made_together_cannot_close_a_circle(client: Client) -> None
         one, two = f"A{round_}", f"B{round_}"
         register_units(client, [{"code": code, "name": f"单位{code}", "kind": "town"} for code in (one, two)])
         pairs = ((one, two), (two, one))
-        answers = together(
-            *(
+        answers = at_once(
+            list(
                 lambda pair=pair: client.patch(  # type: ignore[misc]
                     f"/v1/units/{pair[0]}", json={"parent_code": pair[1]}, headers={"If-Match": '"1"'}
                 )

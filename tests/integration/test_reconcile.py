@@ -366,7 +366,7 @@ def test_nothing_is_said_while_everybody_works(three: Three) -> None:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     before = fetch(three.volunteers, "SELECT count(*) AS n FROM ledger_entries")[0]["n"]
     thread.start()
     try:
@@ -391,7 +391,7 @@ def served(three: Three) -> Iterator[dict[str, str]]:
         service.name: make_server("127.0.0.1", 0, HttpApp(service), threaded=True)
         for service in (three.volunteers, three.awards)
     }
-    threads = [threading.Thread(target=server.serve_forever) for server in servers.values()]
+    threads = [threading.Thread(target=server.serve_forever, daemon=True) for server in servers.values()]
     for thread in threads:
         thread.start()
     yield {name: f"http://127.0.0.1:{server.server_port}/" for name, server in servers.items()}

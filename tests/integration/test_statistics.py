@@ -1,7 +1,6 @@
 """Statistics follow the ledger's events, on PostgreSQL."""
 
 import random
-import threading
 from collections.abc import Iterator
 from datetime import date
 from io import BytesIO
@@ -18,6 +17,7 @@ from services.volunteers.queries.statistics_workbook import harmless
 from services.volunteers.service import Volunteers
 from tests.support.hours import NOW, World
 from tests.support.services import client_of, deliver, delivery_of, fetch, make_service, recorded
+from tests.support.threads import at_once
 from xinhuo.chassis.ladder import Delivery
 from xinhuo.contracts import codec
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
@@ -117,23 +117,14 @@ def test_events_delivered_twice_and_out_of_order_leave_the_statistics_equal_to_t
 def test_workers_side_by_side_count_each_event_once(service: Volunteers, world: World) -> None:
     fill(service, world, 10)
     events = deliveries(service, world)
-    errors: list[BaseException] = []
 
     def work(seed: int) -> None:
         mixed = events.copy()
         random.Random(seed).shuffle(mixed)
-        try:
-            for start in range(0, len(mixed), 5):
-                deliver(service, "keep_statistics", mixed[start : start + 5])
-        except BaseException as error:
-            errors.append(error)
+        for start in range(0, len(mixed), 5):
+            deliver(service, "keep_statistics", mixed[start : start + 5])
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    at_once([lambda seed=seed: work(seed) for seed in range(3)])
     assert_equal_to_ledger(service, world)
     assert fetch(service, "SELECT handler FROM parked_events") == []
 

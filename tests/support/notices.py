@@ -1,7 +1,5 @@
 """Units and notices for tests: the wording of real notices, no real person."""
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from werkzeug.test import Client, TestResponse
@@ -117,20 +115,3 @@ def codes_of(answer: TestResponse) -> dict[str, str]:
     """Return the code of each problem in an answer by its pointer."""
     assert answer.json is not None
     return {error["pointer"]: error["code"] for error in answer.json["errors"]}
-
-
-def together(*calls: Callable[[], TestResponse]) -> list[TestResponse]:
-    """Make the calls at once, one thread each, and return their answers."""
-    start = threading.Barrier(len(calls))
-    answers: list[TestResponse] = []
-
-    def call(work: Callable[[], TestResponse]) -> None:
-        start.wait(10)
-        answers.append(work())
-
-    threads = [threading.Thread(target=call, args=(work,)) for work in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return answers

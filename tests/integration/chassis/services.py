@@ -4,7 +4,7 @@ It goes by the name of a publisher, so that its events have a contract and an ex
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -200,27 +200,6 @@ def clear(db: Database) -> None:
         for table in ("notes", *CHASSIS_TABLES):
             session.execute(sa.text(f"DELETE FROM {table}"))  # noqa: S608  (names from above)
         session.execute(sa.text("UPDATE slots SET taken = 0"))
-
-
-def together(*works: Callable[[], object], timeout: float = 20) -> list[object]:
-    """Run functions at the same time in threads; return, in their order, what each returned or raised."""
-    results: list[object] = [None] * len(works)
-    gate = threading.Barrier(len(works))
-
-    def run(index: int, work: Callable[[], object]) -> None:
-        gate.wait(timeout)
-        try:
-            results[index] = work()
-        except BaseException as error:
-            results[index] = error
-
-    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout)
-    assert not any(thread.is_alive() for thread in threads), "somebody waits for ever"
-    return results
 
 
 def categories(envelopes: Iterable[Envelope]) -> list[str]:

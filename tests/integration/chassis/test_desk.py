@@ -21,11 +21,11 @@ from tests.integration.chassis.services import (
     fetch,
     large_event,
     note_all,
-    together,
     topics,
     words,
 )
 from tests.support.services import delivery_of
+from tests.support.threads import together
 from xinhuo.chassis import ladder, outbox, parked
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.desk import choice, decisions, lists
@@ -488,7 +488,7 @@ def test_a_retry_waits_for_nobody_who_handles_events_and_nobody_waits_for_it(db:
         began.set()
         assert go_on.wait(10)
 
-    worker = threading.Thread(target=work, args=(db, slow))
+    worker = threading.Thread(target=work, args=(db, slow), daemon=True)
     worker.start()
     assert began.wait(10)
     assert outcomes(retry(other_db, Chosen(ids=(first,)))) == ["queued"]

@@ -11,8 +11,9 @@ import structlog
 from sqlalchemy import event as sa_event
 from werkzeug.test import Client, TestResponse
 
-from tests.integration.chassis.services import Desk, execute, fetch, together, topics, words
+from tests.integration.chassis.services import Desk, execute, fetch, topics, words
 from tests.support.services import client_of
+from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.contracts import codec

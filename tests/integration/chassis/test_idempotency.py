@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from tests.integration.chassis.services import Desk, execute, fetch, together, topics, words
+from tests.integration.chassis.services import Desk, execute, fetch, topics, words
 from tests.support.services import KEYS, client_of
+from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.service import Runtime
@@ -86,7 +87,7 @@ def test_while_the_first_is_worked_on_the_second_is_told_so_and_gets_its_answer_
     def first() -> None:
         answers["first"] = post(client, "slow")
 
-    thread = threading.Thread(target=first)
+    thread = threading.Thread(target=first, daemon=True)
     thread.start()
     assert desk.began.wait(10)
     busy = post(client, "slow")

@@ -14,11 +14,11 @@ from tests.integration.chassis.services import (
     fetch,
     id_of_month,
     note_all,
-    together,
     words,
     write,
 )
 from tests.support.services import delivery_of
+from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis import inbox, ladder
 from xinhuo.chassis.db import Database

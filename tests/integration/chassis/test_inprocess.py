@@ -237,10 +237,10 @@ def test_http_is_served_until_the_stop_and_an_answer_in_the_making_is_finished(d
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             answers.append(answer.status)
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     assert desk.began.wait(10)
-    stopping = threading.Thread(target=adapter.stop)
+    stopping = threading.Thread(target=adapter.stop, daemon=True)
     stopping.start()
     desk.may_go_on.set()
     asking.join(10)

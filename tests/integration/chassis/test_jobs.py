@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from tests.integration.chassis.services import Desk, execute, fetch, together, words, write
+from tests.integration.chassis.services import Desk, execute, fetch, words, write
+from tests.support.threads import together
 from xinhuo.chassis import jobs
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.worker import Worker

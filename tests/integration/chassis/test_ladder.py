@@ -16,11 +16,11 @@ from tests.integration.chassis.services import (
     execute,
     fetch,
     note_all,
-    together,
     words,
     write,
 )
 from tests.support.services import delivery_of
+from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis import ladder
 from xinhuo.chassis.db import Database, DatabaseUnavailable

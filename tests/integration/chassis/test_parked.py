@@ -15,11 +15,11 @@ from tests.integration.chassis.services import (
     execute,
     fetch,
     note_all,
-    together,
     topics,
     words,
     write,
 )
+from tests.support.threads import together
 from xinhuo.chassis import ladder, outbox, parked
 from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.chassis.errors import RetryEventLater

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from tests.integration.chassis.services import execute, fetch, id_of_month, together
+from tests.integration.chassis.services import execute, fetch, id_of_month
+from tests.support.threads import together
 from xinhuo.chassis import inbox, tables
 from xinhuo.chassis.db import Database
 

@@ -275,7 +275,7 @@ def test_a_queue_at_its_limit_holds_the_replay_until_there_is_room(
                 taken.add(message.properties["message_id"])
                 client.channel.basic_ack(message.delivery_tag)
 
-    taker = threading.Thread(target=take_all)
+    taker = threading.Thread(target=take_all, daemon=True)
     taker.start()
     try:
         sent = replay.send(

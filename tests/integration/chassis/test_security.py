@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.chassis.services import together
+from tests.support.threads import together
 from xinhuo.chassis.security import BadKeyFile, CannotDecrypt, Keys, create_key_file, load_keys
 
 ROOT = Path(__file__).resolve().parents[3]

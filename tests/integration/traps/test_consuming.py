@@ -29,7 +29,7 @@ def consuming(uri: str, queue: str, receive: Any, *, prefetch_max: int = 64) -> 
     """Consume in a thread for the length of a block."""
     stop = threading.Event()
     consumer = BatchConsumer(uri, queue, receive, prefetch_max=prefetch_max, window=0.005)
-    thread = threading.Thread(target=consumer.run, args=(stop,))
+    thread = threading.Thread(target=consumer.run, args=(stop,), daemon=True)
     thread.start()
     try:
         yield consumer

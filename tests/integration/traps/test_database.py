@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tests.integration.traps.running import running
 from tests.integration.traps.services import database
+from tests.support.threads import at_once
 from tests.support.waiting import wait_for
 from xinhuo.chassis import inbox, jobs
 from xinhuo.chassis.db import Database
@@ -66,20 +67,14 @@ def test_14_remedy_a_job_that_is_due_runs_on_one_of_many_replicas(
     empty_database: str, tally_database: Database
 ) -> None:
     replicas = [database(empty_database) for _ in range(6)]
-    start = threading.Barrier(len(replicas))
     runs: list[int] = []
     results: list[bool] = []
 
     def replica(number: int) -> None:
-        start.wait(10)
         for _ in range(5):
             results.append(jobs.run_if_due(replicas[number], "many", 24 * HOUR, lambda _: runs.append(number)))
 
-    threads = [threading.Thread(target=replica, args=(number,)) for number in range(len(replicas))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    at_once([lambda number=number: replica(number) for number in range(len(replicas))])
     for db in replicas:
         db.close()
     assert len(results) == 30
@@ -102,7 +97,7 @@ def test_14_remedy_while_one_replica_works_the_others_pass_by_and_take_over_when
             jobs.run_if_due(tally_database, "takeover", HOUR, fails)
         ended.set()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     assert began.wait(10)
     assert jobs.run_if_due(other, "takeover", HOUR, lambda _: None) is False
