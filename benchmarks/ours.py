@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tests.support.processes import free_port
 from tests.support.waiting import wait_for
 from xinhuo.chassis import config, migrations
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.security import create_key_file
 from xinhuo.cli import build
@@ -56,7 +56,7 @@ class System:
         for name in config.SERVICES:
             migrations.upgrade(build.database(name, self._settings), build.versions_of(name))
         assert self._settings.amqp_uri is not None
-        amqp.declare(self._settings.amqp_uri, build.full_topology())
+        amqp_topology.declare(self._settings.amqp_uri, build.full_topology())
         self._register()
         ports = [self._start(name, role) for name, role in PROCESSES]
         self._port = ports[-1]

@@ -50,8 +50,8 @@ class Stage:
     quick: bool = True
     only: str = ""
     """Of the tests, those whose names match, as for `-k`."""
-    workers: int = 2
-    """How many tests run at once."""
+    workers: int = 3
+    """How many tests run at once; more than two cores, as many wait for servers most of the time."""
     nightly: bool = False
     """Runs only when it is named: it takes hours."""
     variables: tuple[tuple[str, str], ...] = ()
@@ -60,6 +60,8 @@ class Stage:
     """In an environment that has neither nameko nor eventlet, with services on threads."""
     limit: float = 1200
     """Seconds after which the stage is ended and has failed: one that hangs must not use up the time of the rest."""
+    note: str = ""
+    """What to say about it in the end."""
     not_here: str = ""
     """Why the stage cannot run on this machine; empty when it can."""
 
@@ -97,26 +99,23 @@ def stages() -> Iterator[Stage]:
         without_nameko=True,
         quick=False,
     )
-    yield Stage(
-        "postgres15",
-        ("integration", "e2e/test_slice.py", "e2e/test_redelivery.py"),
-        servers=True,
-        # What these show does not depend on the server's version.
-        leave_out=("integration/traps", "integration/bad_inputs", "integration/test_embedded_postgres.py"),
-        postgres=Debian15Postgres,
-        quick=False,
-        not_here="" if Debian15Postgres.installed() else "Debian's PostgreSQL 15 is not installed",
-    )
+    # Another Python and another PostgreSQL together: which of the two a failure comes from is soon found.
     newer = python_3_13()
+    older = Debian15Postgres.installed()
     yield Stage(
-        "python3.13",
-        ("unit", "contract", "integration"),
+        "other-versions",
+        ("unit", "contract", "integration", "e2e/test_slice.py", "e2e/test_redelivery.py"),
         servers=True,
-        # What our own servers refuse, and what the stack does to whom, was shown on the Python that we ship for.
+        # What our own servers refuse, and what the stack does to whom, was shown on the versions that we ship for.
         leave_out=("integration/traps", "integration/bad_inputs"),
-        python=newer or "",
+        python=newer or sys.executable,
+        postgres=Debian15Postgres if older else WheelPostgres,
         quick=False,
-        not_here="" if newer else "Python 3.13 is not installed",
+        note=", ".join(
+            f"{what}: {'used' if there else 'skipped, it is not installed'}"
+            for what, there in (("Python 3.13", newer), ("Debian's PostgreSQL 15", older))
+        ),
+        not_here="" if newer or older else "neither Python 3.13 nor Debian's PostgreSQL 15 is installed",
     )
     yield Stage(
         "nightly",
@@ -144,6 +143,8 @@ def main() -> int:
     """Run the wanted stages and print what came of them."""
     options, for_pytest = arguments()
     signal.signal(signal.SIGTERM, _terminated)
+    # A shell lets what runs in its background ignore this one, and so would every program under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = [stage for stage in stages() if _wanted(stage, options)]
     servers = Servers()
     outcomes: list[Outcome] = []
@@ -291,16 +292,16 @@ def count(results: Path, outcome: Outcome) -> None:
 
 def report(outcomes: list[Outcome], seed: int) -> int:
     """Print the table of stages and the closing line, and return the exit code."""
-    print(f"\n{'stage':<14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}   (seed {seed})")
+    print(f"\n{'stage':<16}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}   (seed {seed})")
     for outcome in outcomes:
-        note = outcome.stage.not_here and f"   skipped: {outcome.stage.not_here}"
+        note = f"   skipped: {outcome.stage.not_here}" if outcome.stage.not_here else f"   {outcome.stage.note}"
         if outcome.code == NO_TESTS_COLLECTED:
             note = "   FAILED: no tests found"
         elif outcome.code:
             note = f"   FAILED: exit code {outcome.code}"
         print(
-            f"{outcome.stage.name:<14}{outcome.passed:>8}{outcome.failed:>8}{outcome.skipped:>9}"
-            f"{outcome.seconds:>9.1f}{note}"
+            f"{outcome.stage.name:<16}{outcome.passed:>8}{outcome.failed:>8}{outcome.skipped:>9}"
+            f"{outcome.seconds:>9.1f}{note.rstrip()}"
         )
     bad = [outcome for outcome in outcomes if outcome.code]
     # A stage that broke before its tests ran counts as one failure, so that the closing line tells the truth.

@@ -12,7 +12,7 @@ from tests.integration.traps.broker import Broker
 from tests.support.postgres import create_database, drop_database
 from tests.support.servers import Servers
 from xinhuo.chassis import migrations, topology
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.security import create_key_file
 
 
@@ -41,7 +41,7 @@ def house(
     folder: Path = tmp_path_factory.mktemp(f"house-{adapter}")
     create_key_file(folder / "master.key")
     if uri:
-        amqp.declare(uri, topology.of([Bench]))
+        amqp_topology.declare(uri, topology.of([Bench]))
         _empty(uri)
     made = House(adapter, url, uri, folder, db)
     yield made

@@ -15,6 +15,13 @@ FREEZE_SECONDS, ALARM_SECONDS = 4.0, 5.0
 @contextmanager
 def own_servers() -> Iterator[prove_servers.Servers]:
     """Start a RabbitMQ node and a PostgreSQL server, and end them whatever happens."""
+    with own_pair() as (node, postgres):
+        yield of(node, postgres)
+
+
+@contextmanager
+def own_pair() -> Iterator[tuple[RabbitNode, PrivatePostgres]]:
+    """The same, as what they are."""
     started = Servers()
     try:
         node = RabbitNode(started.folder() / "rabbit")
@@ -24,7 +31,7 @@ def own_servers() -> Iterator[prove_servers.Servers]:
             try:
                 postgres.start()
                 node.wait_until_ready()
-                yield of(node, postgres)
+                yield node, postgres
             finally:
                 postgres.stop()
         finally:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.support.installation import clean_environment
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.cli import build
 from xinhuo.cli.prove import servers
 
@@ -44,17 +44,17 @@ def test_it_proves_on_given_servers_and_leaves_nothing_behind(amqp_uri: str, pos
     assert any("the servers were given" in note for note in found["notes"])
     assert databases(postgres_url) == before
     topology = build.full_topology()
-    assert len(amqp.missing(amqp_uri, topology)) == len(topology.exchanges) + len(topology.queues)
+    assert len(amqp_topology.missing(amqp_uri, topology)) == len(topology.exchanges) + len(topology.queues)
 
 
 def test_it_does_not_touch_a_broker_that_is_in_use(amqp_uri: str, postgres_url: str) -> None:
-    amqp.declare(amqp_uri, build.full_topology())
+    amqp_topology.declare(amqp_uri, build.full_topology())
 
     ended = prove(amqp_uri, postgres_url, "--seconds", "10")
 
     assert ended.returncode == 1
     assert "--management" in ended.stderr
-    assert amqp.missing(amqp_uri, build.full_topology()) == []
+    assert amqp_topology.missing(amqp_uri, build.full_topology()) == []
 
 
 def test_without_servers_it_says_what_it_needs() -> None:

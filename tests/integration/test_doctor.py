@@ -16,7 +16,7 @@ from tests.support.documents_check import wrong_xinhuo
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.rabbit import RabbitNode
 from xinhuo.chassis import config
-from xinhuo.chassis.adapters import amqp as broker_amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.broker_state import Item
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.security import create_key_file
@@ -292,7 +292,7 @@ def test_a_broker_set_up_wrongly_is_told_step_by_step(amqp_uri: str) -> None:
         client.channel.queue_delete(queue.name)
     assert of_broker(amqp_uri, wanted) == ["topology.missing"]
 
-    broker_amqp.declare(amqp_uri, wanted)
+    amqp_topology.declare(amqp_uri, wanted)
     assert of_broker(amqp_uri, wanted) == ["topology.dead_queue_unread", "topology.queue_unread"]
     for queue in wanted.queues:
         client.channel.basic_consume(queue.name, callback=lambda _message: None)

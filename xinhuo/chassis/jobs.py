@@ -7,7 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from . import logs, metrics
+from . import clock, logs, metrics
 from .db import Database
 
 log = logs.get("jobs")
@@ -46,7 +46,7 @@ def run_if_due(
     """
     with db.transaction() as session:
         session.execute(_OPEN_PERIOD, {"name": name, "every": every, "offset": offset})
-    started = time.time()
+    started = time.monotonic()
     with db.transaction() as session:
         period = session.execute(_LEASE, {"name": name}).scalar_one_or_none()
         if period is None:
@@ -54,6 +54,6 @@ def run_if_due(
         work(session)
         session.execute(_FINISH, {"name": name, "period": period})
         session.execute(_FORGET, {"name": name, "period": period})
-    metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(time.time())
-    log.debug("job_done", job=name, seconds=round(time.time() - started, 3))
+    metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(clock.now().timestamp())
+    log.debug("job_done", job=name, seconds=round(time.monotonic() - started, 3))
     return True

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Envelope
 
-from . import faultpoints, inbox, logs, metrics, trace
+from . import clock, faultpoints, inbox, logs, metrics, trace
 from .db import Database, DatabaseUnavailable, is_outage, is_transient
 from .errors import PermanentEventError, RetryEventLater
 from .ids import new_id
@@ -112,7 +112,7 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
         if fresh:
             handle(session, list(fresh.values()))
             faultpoints.reach("before_commit")
-    now = datetime.now(UTC)
+    now = clock.now()
     for envelope in fresh.values():
         metrics.EVENT_AGE.labels(db.service, handler).observe(max(0.0, (now - envelope.time).total_seconds()))
     consumed = metrics.EVENTS_CONSUMED

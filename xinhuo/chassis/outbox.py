@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts import codec
 from xinhuo.contracts.base import Event
 
-from . import metrics, trace
+from . import clock, metrics, trace
 from .ids import new_id
 
 _PENDING = "xinhuo_recorded_events"
@@ -53,7 +52,7 @@ def record_all(
     ``replayed`` as in ``record``. Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
     """
     made: list[tuple[codec.Envelope, bytes]] = []
-    now = datetime.now(UTC)
+    now = clock.now()
     traceparent = trace.child_of(caused_by.traceparent if caused_by else trace.current())
     correlationid = (caused_by.correlationid or str(caused_by.id)) if caused_by else None
     causationid = str(caused_by.id) if caused_by else None

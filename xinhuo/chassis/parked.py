@@ -106,19 +106,24 @@ def _handle_batch(db: Database, handler: str, handle: Handle, ids: list[UUID]) -
         if not deliveries:
             return 0
         with trace.traced(deliveries[0].envelope.traceparent):
-            claim = inbox.claim(session, handler, [delivery.offer for delivery in deliveries])
-            if claim.conflicting:
-                raise inbox.EventIdConflict("an id belongs to another body")
-            if fresh := [one.envelope for one in deliveries if one.envelope.id in claim.fresh]:
-                handle(session, fresh)
-                session.flush()
-                session.execute(ladder.CHECK_NOW)
+            _handle_once(session, handler, handle, deliveries)
         session.execute(
             sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = ANY(:ids)"),
             {"handler": handler, "ids": [row.event_id for row in rows]},
         )
     metrics.EVENTS_CONSUMED.labels(db.service, handler, "ok").inc(len(rows))
     return len(rows)
+
+
+def _handle_once(session: Session, handler: str, handle: Handle, deliveries: list[Delivery]) -> None:
+    """Handle those that had no effect yet, so that whatever is wrong with it shows before it is committed."""
+    claim = inbox.claim(session, handler, [delivery.offer for delivery in deliveries])
+    if claim.conflicting:
+        raise inbox.EventIdConflict("an id belongs to another body")
+    if fresh := [one.envelope for one in deliveries if one.envelope.id in claim.fresh]:
+        handle(session, fresh)
+        session.flush()
+        session.execute(ladder.CHECK_NOW)
 
 
 def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClause) -> int | None:
@@ -158,13 +163,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
             return 1
         try:
             with trace.traced(delivery.envelope.traceparent), session.begin_nested():
-                claim = inbox.claim(session, row.handler, [delivery.offer])
-                if claim.conflicting:
-                    raise inbox.EventIdConflict("the id belongs to another body")
-                if claim.fresh:
-                    handlers[row.handler](session, [delivery.envelope])
-                    session.flush()
-                    session.execute(ladder.CHECK_NOW)
+                _handle_once(session, row.handler, handlers[row.handler], [delivery])
         except Exception as error:  # the next step of the ladder, below, is where it goes
             if is_outage(error):
                 raise

@@ -1,12 +1,13 @@
 """Messages of a broker: what the relay hands over, and how one that came in is opened and checked."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Undecodable
 
+from . import clock
 from .ladder import Delivery
 from .topology import routing_key
 
@@ -86,7 +87,7 @@ def open_message(message: Incoming, *, now: datetime | None = None) -> tuple[lis
     Raises Undecodable when the message as a whole is no good: content type or encoding, missing type or
     message id, a type that contradicts the routing key, or a single event that cannot be read.
     """
-    now = now or datetime.now(UTC)
+    now = now or clock.now()
     if message.content_type not in {codec.CONTENT_TYPE, codec.BATCH_CONTENT_TYPE}:
         raise Undecodable("event.undecodable", "the content type is none of CloudEvents JSON")
     if message.content_encoding not in {None, "", "utf-8", "binary"}:

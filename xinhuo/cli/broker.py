@@ -53,7 +53,7 @@ def create_subscription(
 
     Repeating it with other types adds these; nothing is unbound.
     """
-    from xinhuo.chassis.adapters import amqp
+    from xinhuo.chassis.adapters import amqp_topology
 
     if not _CODE.fullmatch(code):
         raise BadSubscription(
@@ -70,8 +70,8 @@ def create_subscription(
     exchange = f"dept.{code}.events"
     uri = _uri(environment)
     if not dry_run:
-        amqp.declare(uri, Topology((PUBLIC_EXCHANGE, exchange), ()))
-        amqp.bind_exchange(uri, exchange, PUBLIC_EXCHANGE, events)
+        amqp_topology.declare(uri, Topology((PUBLIC_EXCHANGE, exchange), ()))
+        amqp_topology.bind_exchange(uri, exchange, PUBLIC_EXCHANGE, events)
     return {"code": code, "exchange": exchange, "events": events, "dry_run": dry_run}
 
 

@@ -1,7 +1,9 @@
 """Long outages one by one, each under load: what is kept, how the API fares meanwhile, how fast it is over."""
 
 import random
+import re
 import signal
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.faults.judging import assert_proved
-from tests.faults.servers import own_servers
+from tests.faults.servers import of, own_pair
+from tests.support.servers import RabbitNode
 from xinhuo.cli.prove import history, run
 from xinhuo.cli.prove.faults import Fault, Hands, Injector
 from xinhuo.cli.prove.servers import Servers
@@ -18,121 +21,157 @@ from xinhuo.cli.prove.servers import Servers
 Act = Callable[[Hands, Servers, random.Random], None]
 
 
-def prove_with(act: Act, folder: Path, *, times: int = 1, seconds: float = 600, **more: Any) -> dict[str, Any]:
-    """Run a proof whose one kind of fault is the given one."""
-    with own_servers() as servers:
-        hands: list[Hands] = []
+class Outage:
+    """Runs a proof whose one kind of fault is the given one, and notes its figures."""
 
-        def remember(given: Hands) -> Injector:
-            hands.append(given)
-            return Injector(given)
+    def __init__(self, folder: Path, note: Callable[..., None]) -> None:
+        self.folder, self.note = folder, note
 
-        planned = [Fault(4.0 + number, "outage", number) for number in range(times)]
-        options = run.Options(
-            seconds,
-            7,
-            with_plain=False,
-            folder=folder,
-            planned=planned,
-            until_planned=True,
-            people=300,
-            injector=remember,
-            actions={"outage": lambda chance: act(hands[0], servers, chance)},
-            **more,
-        )
-        found = run.prove(servers, options)
-    assert_proved(found)
-    return found
+    def prove(self, act: Act, *, times: int = 1, seconds: float = 600, **more: Any) -> dict[str, Any]:
+        """Run it and check every invariant."""
+        with own_pair() as (node, postgres):
+            servers = of(node, postgres)
+            hands: list[Hands] = []
+
+            def remember(given: Hands) -> Injector:
+                hands.append(given)
+                return Injector(given)
+
+            planned = [Fault(4.0 + number, "outage", number) for number in range(times)]
+            options = run.Options(
+                seconds,
+                7,
+                with_plain=False,
+                folder=self.folder,
+                planned=planned,
+                until_planned=True,
+                people=300,
+                injector=remember,
+                actions={"outage": lambda chance: act(hands[0], servers, chance)},
+                **more,
+            )
+            found = run.prove(servers, options)
+            self.note(
+                written=found["written"], lost=found["lost"], twice=found["twice"], unknown=found["unknown"],
+                p95_ms=round(self.p95() * 1000), answered=f"{self.answered():.1%}",
+                recovery_s=found["recovery_seconds"], redelivered=redelivered(node),
+            )  # fmt: skip
+        assert_proved(found)
+        return found
+
+    def answered(self) -> float:
+        """Return the share of the calls that were answered well."""
+        calls = self._calls()
+        return sum(call.outcome == "ok" for call in calls) / len(calls)
+
+    def p95(self) -> float:
+        """Return the time, in seconds, in which 95 of 100 calls were answered well."""
+        times = [call.answer["at"] - call.details["at"] for call in self._calls() if call.outcome == "ok"]
+        return statistics.quantiles(times, n=20)[-1]
+
+    def refusals(self) -> list[dict[str, Any]]:
+        """Return the answers that were errors."""
+        return history.read(self.folder / "history.jsonl").refusals
+
+    def _calls(self) -> list[history.Call]:
+        return [call for call in history.read(self.folder / "history.jsonl").calls if call.kind != "import"]
 
 
-def answered(folder: Path) -> float:
-    """Return the share of the calls that were answered well."""
-    calls = history.read(folder / "history.jsonl").calls
-    return sum(call.outcome == "ok" for call in calls) / len(calls)
+@pytest.fixture
+def outage(tmp_path: Path, note: Callable[..., None]) -> Outage:
+    return Outage(tmp_path, note)
+
+
+def redelivered(node: RabbitNode) -> str:
+    """Return the share of the messages that the broker gave out again, since its last start."""
+    told = node.ctl("eval", "rabbit_global_counters:overview().")
+    sums = {
+        name: sum(map(int, re.findall(rf"{name} => (\d+)", told)))
+        for name in ("messages_delivered_total", "messages_redelivered_total")
+    }
+    return f"{sums['messages_redelivered_total'] / max(1, sums['messages_delivered_total']):.2%}"
 
 
 @pytest.mark.timeout(600)
-def test_thirty_kills_of_consumers(tmp_path: Path) -> None:
+def test_thirty_kills_of_consumers(outage: Outage) -> None:
     def kill(hands: Hands, _servers: Servers, chance: random.Random) -> None:
         hands.fleet.kill([chance.choice(hands.fleet.matching("worker"))])
         time.sleep(chance.uniform(0.5, 3.0))
 
-    found = prove_with(kill, tmp_path, times=30)
+    found = outage.prove(kill, times=30)
 
-    assert answered(tmp_path) > 0.99  # the API does not need the workers
+    assert outage.answered() > 0.99  # the API does not need the workers
     assert found["recovery_seconds"] < 60
 
 
 @pytest.mark.timeout(900)
-def test_every_service_is_stopped_and_started_ten_times(tmp_path: Path) -> None:
+def test_every_service_is_stopped_and_started_ten_times(outage: Outage) -> None:
     """Nothing that stops in good order is cut off: no request gets a 5xx, and few messages come twice."""
+
+    drains: list[float] = []
 
     def roll(hands: Hands, _servers: Servers, _chance: random.Random) -> None:
         for member in hands.fleet.members:
+            began = time.monotonic()
             hands.fleet.terminate(member)
+            drains.append(time.monotonic() - began)
         hands.fleet.wait_ready()
 
-    found = prove_with(roll, tmp_path, times=10)
+    found = outage.prove(roll, times=10)
 
-    refusals = history.read(tmp_path / "history.jsonl").refusals
+    refusals = outage.refusals()
     assert [line for line in refusals if line["status"] >= 500] == []
     assert not [note for note in found["notes"] if "slow" in note]
+    outage.note(drain_p95_s=round(statistics.quantiles(drains, n=20)[-1], 1), slowest_s=round(max(drains), 1))
 
 
 @pytest.mark.timeout(600)
-def test_the_broker_is_frozen_for_thirty_seconds(tmp_path: Path) -> None:
-    def freeze(_hands: Hands, servers: Servers, _chance: random.Random) -> None:
-        servers.actions["broker_stops"](random.Random(0))
-        time.sleep(30)
-        servers.actions["broker_goes_on"](random.Random(0))
+@pytest.mark.parametrize(
+    ("begin", "end", "seconds"),
+    [("broker_stops", "broker_goes_on", 30), ("broker_fills_up", "broker_has_room", 60)],
+    ids=["frozen", "full"],
+)
+def test_the_broker_takes_nothing(begin: str, end: str, seconds: float, outage: Outage) -> None:
+    def away(_hands: Hands, servers: Servers, chance: random.Random) -> None:
+        servers.actions[begin](chance)
+        time.sleep(seconds)
+        servers.actions[end](chance)
 
-    prove_with(freeze, tmp_path)
+    outage.prove(away)
 
-    assert answered(tmp_path) > 0.99
-
-
-@pytest.mark.timeout(600)
-def test_the_broker_takes_nothing_for_a_minute(tmp_path: Path) -> None:
-    def alarm(_hands: Hands, servers: Servers, _chance: random.Random) -> None:
-        servers.actions["broker_fills_up"](random.Random(0))
-        time.sleep(60)
-        servers.actions["broker_has_room"](random.Random(0))
-
-    prove_with(alarm, tmp_path)
-
-    assert answered(tmp_path) > 0.99
+    assert outage.answered() > 0.99  # the API does not need the broker
 
 
 @pytest.mark.timeout(600)
-def test_the_database_is_away_for_twenty_seconds(tmp_path: Path) -> None:
+def test_the_database_is_away_for_twenty_seconds(outage: Outage) -> None:
     def crash(_hands: Hands, servers: Servers, _chance: random.Random) -> None:
         servers.actions["postgres_dies"](random.Random(0))
         time.sleep(20)
         servers.actions["postgres_returns"](random.Random(0))
 
-    prove_with(crash, tmp_path)
+    outage.prove(crash)
 
-    refusals = history.read(tmp_path / "history.jsonl").refusals
+    refusals = outage.refusals()
     assert {line["status"] for line in refusals} == {503}
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("ways", [("to_server", "to_client"), ("to_server",), ("to_client",)], ids="-".join)
 @pytest.mark.parametrize("server", ["broker", "database"])
-def test_a_cut_cable(server: str, ways: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_cut_cable(server: str, ways: tuple[str, ...], outage: Outage) -> None:
     def cut(hands: Hands, _servers: Servers, _chance: random.Random) -> None:
         proxy = getattr(hands, server)
         proxy.swallow(ways)
         time.sleep(25)
         proxy.clear()
 
-    prove_with(cut, tmp_path)
+    outage.prove(cut)
 
-    assert server == "database" or answered(tmp_path) > 0.99
+    assert server == "database" or outage.answered() > 0.99
 
 
 @pytest.mark.timeout(600)
-def test_a_slow_line_that_breaks_again_and_again(tmp_path: Path) -> None:
+def test_a_slow_line_that_breaks_again_and_again(outage: Outage) -> None:
     def worsen(hands: Hands, _servers: Servers, chance: random.Random) -> None:
         for proxy in (hands.broker, hands.database):
             proxy.delay(0.2)
@@ -142,13 +181,13 @@ def test_a_slow_line_that_breaks_again_and_again(tmp_path: Path) -> None:
         for proxy in (hands.broker, hands.database):
             proxy.clear()
 
-    prove_with(worsen, tmp_path)
+    outage.prove(worsen)
 
-    assert answered(tmp_path) > 0.5
+    assert outage.answered() > 0.5
 
 
 @pytest.mark.timeout(600)
-def test_a_worker_stands_still_for_a_minute(tmp_path: Path) -> None:
+def test_a_worker_stands_still_for_a_minute(outage: Outage) -> None:
     """Another takes over the lock of its relay, and both go on as if nothing had been."""
 
     def stall(hands: Hands, _servers: Servers, _chance: random.Random) -> None:
@@ -162,13 +201,13 @@ def test_a_worker_stands_still_for_a_minute(tmp_path: Path) -> None:
             assert member.process is not None
             member.process.send_signal(signal.SIGCONT)
 
-    prove_with(stall, tmp_path)
+    outage.prove(stall)
 
-    assert answered(tmp_path) > 0.95
+    assert outage.answered() > 0.95
 
 
 @pytest.mark.timeout(600)
-def test_two_hundred_bad_messages_among_ten_thousand_repeated_ones(tmp_path: Path) -> None:
+def test_two_hundred_bad_messages_among_ten_thousand_repeated_ones(outage: Outage) -> None:
     """Head of line: what is good does not wait for what is bad, and the dead letters are the bad ones."""
 
     def stir(hands: Hands, _servers: Servers, chance: random.Random) -> None:
@@ -178,7 +217,7 @@ def test_two_hundred_bad_messages_among_ten_thousand_repeated_ones(tmp_path: Pat
             hands.stirring.poison(chance, 10)
         hands.stirring.poison(chance, 200)
 
-    found = prove_with(stir, tmp_path)
+    found = outage.prove(stir)
 
     assert found["poison"] >= 200
     assert found["repeated"] >= 10_000

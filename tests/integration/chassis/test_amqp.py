@@ -13,7 +13,7 @@ from tests.integration.traps.broker import Broker
 from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis import outbox, relay, topology
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.amqp import BatchConsumer, ConfirmingPublisher
 from xinhuo.chassis.adapters.dead_letters import dead_letter_receiver
 from xinhuo.chassis.db import Database
@@ -43,7 +43,7 @@ def broker(amqp_uri: str) -> Iterator[Broker]:
 def declared(amqp_uri: str) -> Iterator[Topology]:
     """The small service's exchanges and queues, empty."""
     wanted = topology.of([Desk])
-    amqp.declare(amqp_uri, wanted)
+    amqp_topology.declare(amqp_uri, wanted)
     yield wanted
     client = Broker(amqp_uri)  # a new one: a test may have closed all there were
     for queue in wanted.queues:
@@ -128,14 +128,14 @@ def test_every_exchange_that_a_queue_is_bound_to_or_dies_into_is_part_of_the_top
 def test_declaring_makes_what_is_missing_and_again_makes_nothing(amqp_uri: str, broker: Broker) -> None:
     wanted = topology.of(build.service_classes())
     names = {f"exchange {name}" for name in wanted.exchanges} | {f"queue {queue.name}" for queue in wanted.queues}
-    first = amqp.missing(amqp_uri, wanted)
+    first = amqp_topology.missing(amqp_uri, wanted)
     assert set(first) <= names
-    assert set(amqp.declare(amqp_uri, wanted)) == set(first)
-    assert amqp.missing(amqp_uri, wanted) == []
-    assert amqp.declare(amqp_uri, wanted) == []
+    assert set(amqp_topology.declare(amqp_uri, wanted)) == set(first)
+    assert amqp_topology.missing(amqp_uri, wanted) == []
+    assert amqp_topology.declare(amqp_uri, wanted) == []
     broker.channel.queue_delete("awards.dead")
-    assert amqp.missing(amqp_uri, wanted) == ["queue awards.dead"]
-    assert amqp.declare(amqp_uri, wanted) == ["queue awards.dead"]
+    assert amqp_topology.missing(amqp_uri, wanted) == ["queue awards.dead"]
+    assert amqp_topology.declare(amqp_uri, wanted) == ["queue awards.dead"]
     for queue in wanted.queues:  # the broker refuses with 406 what was declared otherwise
         broker.channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
     assert broker.exists("awards.dead")
@@ -161,13 +161,13 @@ def test_what_is_there_with_other_arguments_is_an_error_that_names_it(
         "limited", durable=True, auto_delete=False, arguments={"x-queue-type": "quorum", "x-delivery-limit": 5}
     )
     with pytest.raises(BrokerUnavailable, match=named):
-        amqp.declare(amqp_uri, wanted)
+        amqp_topology.declare(amqp_uri, wanted)
     assert broker.exists("classic")
 
 
 def test_a_broker_that_is_away_is_said_to_be_so() -> None:
     with pytest.raises(BrokerUnavailable):
-        amqp.declare(AWAY, Topology(("a.events",), ()))
+        amqp_topology.declare(AWAY, Topology(("a.events",), ()))
     publisher = ConfirmingPublisher(AWAY, name="test", confirm_seconds=1)
     with pytest.raises(BrokerUnavailable):
         publisher.publish([Outgoing("a.events", "k", b"{}", codec.CONTENT_TYPE, "m", "t", False)])
@@ -286,7 +286,7 @@ def test_a_consumer_whose_queue_is_missing_says_so_and_begins_when_it_is_there(
     consumer = consumer_of(desk, amqp_uri)
     with running(consumer):
         assert not consumer.consuming
-        amqp.declare(amqp_uri, declared)
+        amqp_topology.declare(amqp_uri, declared)
         publish(amqp_uri, "a")
         wait_for(lambda: words(db) == ["a"], what="the effect")
         assert consumer.consuming
@@ -363,7 +363,7 @@ def test_relay_and_consumer_go_on_when_a_killed_broker_is_back_and_what_was_reco
     try:
         node.start()
         uri = node.uri()
-        amqp.declare(uri, topology.of([Desk]))
+        amqp_topology.declare(uri, topology.of([Desk]))
         node.write_down()
         consumer = consumer_of(desk, uri)
         with running(relay_of(db, uri), consumer):

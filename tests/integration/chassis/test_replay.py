@@ -12,7 +12,7 @@ from services.notify.service import Notify
 from tests.integration.traps.broker import Broker
 from tests.support.waiting import wait_for
 from xinhuo.chassis import outbox, replay, topology
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.amqp import ConfirmingPublisher
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.replay import NotReplayed, Span, Target, UnknownHandler
@@ -238,7 +238,7 @@ def test_no_other_queue_of_the_same_event_gets_a_replayed_one(
     db: Database, amqp_uri: str, publisher: ConfirmingPublisher
 ) -> None:
     whole = topology.of([service_class(name) for name in ("volunteers", "notices", "awards", "notify")])
-    amqp.declare(amqp_uri, whole)
+    amqp_topology.declare(amqp_uri, whole)
     client = Broker(amqp_uri)
     for queue in whole.queues:
         client.empty(queue.name)
@@ -262,7 +262,9 @@ def test_a_queue_at_its_limit_holds_the_replay_until_there_is_room(
     queue, exchange = "small.take_all", "small.take_all.replay"
     limits = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-max-length": 1}
     keys = [topology.routing_key(topic) for topic in UNITS.types]
-    amqp.declare(amqp_uri, Topology((exchange,), (Queue(queue, tuple((exchange, key) for key in keys), limits),)))
+    amqp_topology.declare(
+        amqp_uri, Topology((exchange,), (Queue(queue, tuple((exchange, key) for key in keys), limits),))
+    )
     record(db, *(registered(n) if n % 2 else changed(n) for n in range(20)))  # a message for each
     client = Broker(amqp_uri)
     waited, done = threading.Event(), threading.Event()

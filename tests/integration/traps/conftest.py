@@ -8,7 +8,7 @@ from tests.integration.traps import services
 from tests.integration.traps.broker import Broker
 from tests.integration.traps.services import Tally
 from xinhuo.chassis import topology
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.db import Database
 
 
@@ -33,7 +33,7 @@ def tally_topology(amqp_uri: str) -> topology.Topology:
     """The small service's exchanges and queues, and the exchange of the service it listens to."""
     derived = topology.of([Tally])
     declared = topology.Topology((*derived.exchanges, "volunteers.events"), derived.queues)
-    amqp.declare(amqp_uri, declared)
+    amqp_topology.declare(amqp_uri, declared)
     return declared
 
 

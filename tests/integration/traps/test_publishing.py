@@ -15,7 +15,7 @@ from tests.integration.traps.services import Tally, event, fetch, seen
 from tests.support.processes import LOOPBACK, free_port, listens
 from tests.support.waiting import wait_for
 from xinhuo.chassis import outbox, topology
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.amqp import ConfirmingPublisher
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.relay import Relay
@@ -95,7 +95,7 @@ def test_07_remedy_an_event_that_no_queue_takes_stays_in_the_outbox_until_one_do
         assert relay.publish_batch(connection) == 1
         assert [row.published_at for row in fetch(tally_database, "SELECT published_at FROM outbox")] == [None]
         assert relay.publish_batch(connection) == 0, "held for some seconds, so that it blocks no other type"
-        amqp.declare(amqp_uri, topology.Topology(("volunteers.events",), topology.of([Tally]).queues))
+        amqp_topology.declare(amqp_uri, topology.Topology(("volunteers.events",), topology.of([Tally]).queues))
         again = Relay(tally_database, publisher, mandatory=topology.subscribed_topics([Tally]))
         assert again.publish_batch(connection) == 1
     publisher.close()
@@ -159,6 +159,6 @@ def test_08_remedy_a_queue_declared_with_other_arguments_is_named_and_kept(broke
     broker.publish("shop.events", "other", b"1")
     wanted = topology.Topology(("shop.events",), (topology.Queue("other", (), QUORUM),))
     with pytest.raises(BrokerUnavailable, match="other"):
-        amqp.declare(amqp_uri, wanted)
+        amqp_topology.declare(amqp_uri, wanted)
     assert broker.ready("other") == 1
     broker.empty("other")

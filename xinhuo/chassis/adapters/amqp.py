@@ -20,7 +20,6 @@ from xinhuo.contracts.codec import Undecodable
 
 from .. import faultpoints, logs
 from ..db import DatabaseUnavailable
-from ..topology import Topology
 from ..wire import BrokerUnavailable, Incoming, Outgoing, QueueFull
 
 log = logs.get("amqp")
@@ -90,9 +89,7 @@ class ConfirmingPublisher:
         if self._connection is None:
             return
         try:
-            _line(self._connection).heartbeat_tick()
-            while _drain(self._connection, 0.001):
-                continue
+            _attend(self._connection)
         except LOST as error:
             self.close()
             raise BrokerUnavailable(type(error).__name__) from error
@@ -101,7 +98,7 @@ class ConfirmingPublisher:
         """Close the connection, if there is one, without waiting for a broker that does not answer."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            _drop(connection)
+            drop(connection)
 
     def _publish(self, messages: list[Outgoing]) -> frozenset[int]:
         channel = self._ready_channel()
@@ -213,9 +210,7 @@ class BatchConsumer:
         Raises one of LOST when the connection is gone; what is at hand will then be delivered again.
         """
         assert self._connection is not None  # noqa: S101  (there is one while receive is called)
-        while _drain(self._connection, 0.001):  # the broker's own are among what was received meanwhile
-            continue
-        _line(self._connection).heartbeat_tick()
+        _attend(self._connection)
 
     def _consume(self, stop: Flag) -> None:
         self._buffer = []
@@ -235,7 +230,7 @@ class BatchConsumer:
             if self._buffer:
                 self._settle(connection, channel, stop)
         finally:
-            _drop(connection)
+            drop(connection)
 
     def _subscribe(self, channel: Any, prefetch: int) -> Any:
         channel.basic_qos(0, prefetch, False)
@@ -298,72 +293,6 @@ class BatchConsumer:
                 channel.basic_ack(message.tag)
 
 
-def missing(uri: str, topology: Topology) -> list[str]:
-    """Return what ``declare`` would make. Raises BrokerUnavailable."""
-    connection = connect(uri, name="xinhuo topology")
-    try:
-        return _missing(connection, topology)
-    finally:
-        _drop(connection)
-
-
-def declare(uri: str, topology: Topology) -> list[str]:
-    """Declare what is missing, idempotently; return what was made. Raises BrokerUnavailable.
-
-    A queue or exchange of the same name with other arguments is an error (406) that names it; nothing is deleted.
-    """
-    connection = connect(uri, name="xinhuo topology")
-    try:
-        made = _missing(connection, topology)
-        with connection.channel() as channel:
-            for name in topology.exchanges:
-                channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
-            for queue in topology.queues:
-                channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
-                for exchange, key in queue.bindings:
-                    channel.queue_bind(queue.name, exchange, key)
-    except LOST as error:
-        raise BrokerUnavailable(f"{type(error).__name__}: {getattr(error, 'reply_text', '')}") from error
-    finally:
-        _drop(connection)
-    return made
-
-
-def bind_exchange(uri: str, destination: str, source: str, routing_keys: Sequence[str]) -> None:
-    """Let an exchange receive what another one gets under the given keys. Raises BrokerUnavailable."""
-    connection = connect(uri, name="xinhuo topology")
-    try:
-        with connection.channel() as channel:
-            for key in routing_keys:
-                channel.exchange_bind(destination, source, key)
-    except LOST as error:
-        raise BrokerUnavailable(f"{type(error).__name__}: {getattr(error, 'reply_text', '')}") from error
-    finally:
-        _drop(connection)
-
-
-def _missing(connection: Connection, topology: Topology) -> list[str]:
-    def exchange(name: str) -> Callable[[Any], object]:
-        return lambda channel: channel.exchange_declare(name, "topic", passive=True)
-
-    def queue(name: str) -> Callable[[Any], object]:
-        return lambda channel: channel.queue_declare(name, passive=True)
-
-    wanted = [("exchange", name, exchange(name)) for name in topology.exchanges]
-    wanted += [("queue", one.name, queue(one.name)) for one in topology.queues]
-    return [f"{kind} {name}" for kind, name, ask in wanted if not _exists(connection, ask)]
-
-
-def _exists(connection: Connection, ask: Callable[[Any], object]) -> bool:
-    channel = connection.channel()
-    try:
-        ask(channel)
-    except AmqpNotFound:
-        return False
-    channel.close()
-    return True
-
-
 def _line(connection: Connection) -> Any:
     """Return py-amqp's connection; kombu's property of that name makes a new one, without consumers, for a dead one."""
     return connection._connection
@@ -400,7 +329,14 @@ def _drain(connection: Connection, timeout: float) -> bool:
     return True
 
 
-def _drop(connection: Connection) -> None:
+def _attend(connection: Connection) -> None:
+    """Exchange heartbeats; the broker's own are among what was received meanwhile."""
+    while _drain(connection, 0.001):
+        continue
+    _line(connection).heartbeat_tick()
+
+
+def drop(connection: Connection) -> None:
     """Close in good order, so that acknowledgements on their way arrive; at once when an error is being handled."""
     try:
         if sys.exception() is not None:

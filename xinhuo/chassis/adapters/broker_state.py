@@ -14,7 +14,7 @@ from kombu import Connection
 
 from ..topology import Queue, Topology
 from ..wire import BrokerUnavailable
-from .amqp import LOST, _drop, connect
+from .amqp import LOST, connect, drop
 
 MISSING, SAME, DIFFERS, RETIRED = "missing", "same", "differs", "retired"
 _MOST_ARGUMENTS = 20
@@ -111,7 +111,7 @@ class _Asking:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        _drop(self._connection)
+        drop(self._connection)
         if isinstance(error, LOST):
             text = getattr(error, "reply_text", "")
             raise BrokerUnavailable(f"{type(error).__name__}: {text}") from error

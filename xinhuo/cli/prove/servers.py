@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp, amqp_topology
 
 from .. import build
 
@@ -67,7 +67,7 @@ def throw_away_vhost(servers: Servers, name: str) -> Iterator[str]:
         return
     topology = build.full_topology()
     total = len(topology.exchanges) + len(topology.queues)
-    if len(amqp.missing(servers.amqp_uri, topology)) != total:
+    if len(amqp_topology.missing(servers.amqp_uri, topology)) != total:
         raise NotFree(
             "这个虚拟主机里已有薪火的队列或交换机，为免误伤，不在其中做故障试验：请换一个空的虚拟主机，"
             "或用 --management 指定管理接口，由程序新建并删除临时虚拟主机。\n"

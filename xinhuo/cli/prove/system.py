@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from services.volunteers.commands.people import register_volunteer, verify_volunteer
 from services.volunteers.workbooks import HoursRow, workbook_of
 from xinhuo.chassis import config, migrations
-from xinhuo.chassis.adapters import amqp
+from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.security import create_key_file, load_keys
 
@@ -63,7 +63,7 @@ class System:
             migrations.upgrade(db, build.versions_of(name))
             db.close()
         assert self._settings.amqp_uri is not None  # noqa: S101  (given above; for the type checker)
-        amqp.declare(self._settings.amqp_uri, build.full_topology())
+        amqp_topology.declare(self._settings.amqp_uri, build.full_topology())
         return Scene(self._register(people), _workbook)
 
     def fleet(self, amqp_uri: str, database_url: str, command_of: CommandOf = real_command) -> Fleet:
