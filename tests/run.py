@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -149,7 +150,9 @@ def main() -> int:
     servers = Servers()
     outcomes: list[Outcome] = []
     try:
-        for stage in chosen:
+        for number, stage in enumerate(chosen):
+            if not stage.workers:  # it waits most of its time; the environments of later stages are made meanwhile
+                threading.Thread(target=_prepare, args=(chosen[number + 1 :],), daemon=True).start()
             outcomes.append(run(stage, servers, options, for_pytest))
     except ServersUnavailable as missing:
         print(missing, file=sys.stderr)
@@ -253,6 +256,14 @@ def _interpreter_of(stage: Stage) -> str:
             raise RuntimeError("nameko or eventlet is installed in .venv-threads; remove the folder and run again")
         return python
     return stage.python if stage.python == sys.executable else _environment_for(stage.python)
+
+
+def _prepare(stages: list[Stage]) -> None:
+    for stage in stages:
+        # What goes wrong here goes wrong again, and is said, when it is the stage's turn.
+        with contextlib.suppress(subprocess.CalledProcessError, RuntimeError):
+            if not stage.not_here:
+                _interpreter_of(stage)
 
 
 def _environment_for(python: str) -> str:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.support.servers import PrivatePostgres, RabbitNode, Servers, WheelPostgres
 from xinhuo.cli.prove import servers as prove_servers
@@ -20,14 +21,14 @@ def own_servers() -> Iterator[prove_servers.Servers]:
 
 
 @contextmanager
-def own_pair() -> Iterator[tuple[RabbitNode, PrivatePostgres]]:
-    """The same, as what they are."""
+def own_pair(postgres_folder: Path | None = None) -> Iterator[tuple[RabbitNode, PrivatePostgres]]:
+    """The same, as what they are; PostgreSQL in a given folder."""
     started = Servers()
     try:
         node = RabbitNode(started.folder() / "rabbit")
         try:
             node.start(wait=False)
-            postgres = WheelPostgres(started.folder() / "postgres")
+            postgres = WheelPostgres(postgres_folder or started.folder() / "postgres")
             try:
                 postgres.start()
                 node.wait_until_ready()
@@ -84,6 +85,7 @@ def of(node: RabbitNode, postgres: PrivatePostgres) -> prove_servers.Servers:
             "broker_returns": lambda _chance: discard(node.start()),
             "postgres_dies": lambda _chance: postgres.crash(),
             "postgres_returns": lambda _chance: postgres.launch(),
+            "postgres_revives": lambda _chance: postgres.revive(),
         },
         add_vhost=node.add_vhost,
         delete_vhost=node.delete_vhost,

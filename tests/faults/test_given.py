@@ -31,10 +31,10 @@ def databases(url: str) -> list[str]:
 
 
 @pytest.mark.timeout(320)
-def test_it_proves_on_given_servers_and_leaves_nothing_behind(amqp_uri: str, postgres_url: str) -> None:
+def test_it_proves_on_given_servers_and_leaves_nothing_behind(empty_broker: str, postgres_url: str) -> None:
     before = databases(postgres_url)
 
-    ended = prove(amqp_uri, postgres_url, "--seconds", "12", "--seed", "3", "--no-plain")
+    ended = prove(empty_broker, postgres_url, "--seconds", "12", "--seed", "3", "--no-plain")
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads(ended.stdout)
@@ -44,17 +44,17 @@ def test_it_proves_on_given_servers_and_leaves_nothing_behind(amqp_uri: str, pos
     assert any("the servers were given" in note for note in found["notes"])
     assert databases(postgres_url) == before
     topology = build.full_topology()
-    assert len(amqp_topology.missing(amqp_uri, topology)) == len(topology.exchanges) + len(topology.queues)
+    assert len(amqp_topology.missing(empty_broker, topology)) == len(topology.exchanges) + len(topology.queues)
 
 
-def test_it_does_not_touch_a_broker_that_is_in_use(amqp_uri: str, postgres_url: str) -> None:
-    amqp_topology.declare(amqp_uri, build.full_topology())
+def test_it_does_not_touch_a_broker_that_is_in_use(empty_broker: str, postgres_url: str) -> None:
+    amqp_topology.declare(empty_broker, build.full_topology())
 
-    ended = prove(amqp_uri, postgres_url, "--seconds", "10")
+    ended = prove(empty_broker, postgres_url, "--seconds", "10")
 
     assert ended.returncode == 1
     assert "--management" in ended.stderr
-    assert amqp_topology.missing(amqp_uri, build.full_topology()) == []
+    assert amqp_topology.missing(empty_broker, build.full_topology()) == []
 
 
 def test_without_servers_it_says_what_it_needs() -> None:

@@ -76,6 +76,11 @@ class PrivatePostgres:
             )  # fmt: skip
         wait_for(self._serves, START_SECONDS, f"PostgreSQL to serve at port {self.port}")
 
+    def revive(self) -> None:
+        """Start the server again if it has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            self.launch()
+
     def crash(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the server at once: SIGKILL of its first process, or SIGQUIT, which is `pg_ctl stop -m immediate`."""
         assert self._process is not None

@@ -147,6 +147,11 @@ class RabbitNode:
         """The AMQP port."""
         return int(self._state["port"])
 
+    @property
+    def cookie(self) -> str:
+        """What nodes must share to talk to each other."""
+        return str(self._state["cookie"])
+
     def uri(self, vhost: str = "/") -> str:
         """Return the AMQP URI of one virtual host, with the rights of an administrator."""
         state = self._state
@@ -280,6 +285,7 @@ class RabbitNode:
             f"default_user = {self._state['user']}\n"
             f"default_pass = {self._state['password']}\n"
             "disk_free_limit.absolute = 50MB\n"
+            "cluster_partition_handling = pause_minority\n"
             "log.file.level = info\n"
         )
         self._save()

@@ -45,14 +45,10 @@ def retry_parked(
     return tried
 
 
-def _start(whose: str, most: str = "1") -> sa.TextClause:
-    """Return what takes the next events that are due; it is committed before they are handled.
-
-    One whose handling was begun before and never ended is pushed back, so that others get their turn between.
-    """
+def _start(whose: str, *, next_attempt: str, most: str = "1") -> sa.TextClause:
+    """Return what takes the next events that are due; it is committed before they are handled."""
     return sa.text(
-        "UPDATE parked_events p SET starts = starts + 1, next_attempt_at = CASE WHEN starts = 0 THEN next_attempt_at"  # noqa: S608  (text from below)
-        " ELSE clock_timestamp() + starts * interval '10 s' END"
+        f"UPDATE parked_events p SET starts = starts + 1, next_attempt_at = {next_attempt}"  # noqa: S608  (text from below)
         " FROM (SELECT event_id AS id, handler AS whose FROM parked_events"
         f" WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers) AND {whose}"
         f" ORDER BY next_attempt_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"
@@ -60,9 +56,12 @@ def _start(whose: str, most: str = "1") -> sa.TextClause:
     )
 
 
-_START = _start("retry_of IS NULL")
-_START_RETRIED = _start("retry_of IS NOT NULL")
-_START_BATCH = _start("retry_of IS NOT NULL AND starts = 0", ":most")
+#: One that is tried alone is nobody else's for a while; if its process ends meanwhile, others get their turn first.
+_LATER = "clock_timestamp() + (starts + 1) * interval '10 s'"
+_START = _start("retry_of IS NULL", next_attempt=_LATER)
+_START_RETRIED = _start("retry_of IS NOT NULL", next_attempt=_LATER)
+#: Those of a batch that fails are tried alone at once.
+_START_BATCH = _start("retry_of IS NOT NULL AND starts = 0", next_attempt="next_attempt_at", most=":most")
 
 
 def _retry_own(db: Database, handlers: Mapping[str, Handle], _most: int) -> int | None:

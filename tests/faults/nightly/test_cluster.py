@@ -1,10 +1,11 @@
-"""Three brokers in a cluster: each in turn is killed, then each in turn is cut off, and nothing is lost.
+"""Three brokers in a cluster: each in turn is killed, frozen, or cut off from the other two, and nothing is lost.
 
 A proxy stands in for the balancer before a cluster: when a broker is gone, new connections go to the next one.
 """
 
 import random
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ import pytest
 from tests.faults.judging import assert_proved
 from tests.support.processes import LOOPBACK
 from tests.support.servers import Epmd, RabbitNode, Servers, WheelPostgres
+from tests.support.waiting import wait_for
 from xinhuo.cli.prove import run
 from xinhuo.cli.prove import servers as prove_servers
 from xinhuo.cli.prove.faults import Fault, Hands, Injector
@@ -45,28 +47,54 @@ def nodes() -> Iterator[tuple[list[RabbitNode], str]]:
         yield members, postgres.start()
 
 
-Lose = Callable[[RabbitNode], None]
+Lose = Callable[[RabbitNode, list[RabbitNode]], None]
 
 
-def kill(node: RabbitNode) -> None:
+def kill(node: RabbitNode, _others: list[RabbitNode]) -> None:
     node.kill()
 
 
-def freeze(node: RabbitNode) -> None:
-    node.freeze()
-
-
-def restart(node: RabbitNode) -> None:
+def restart(node: RabbitNode, _others: list[RabbitNode]) -> None:
     node.start()
 
 
-def thaw(node: RabbitNode) -> None:
+def freeze(node: RabbitNode, _others: list[RabbitNode]) -> None:
+    node.freeze()
+
+
+def thaw(node: RabbitNode, _others: list[RabbitNode]) -> None:
     node.thaw()
     node.wait_until_ready()
 
 
+def cut_off(node: RabbitNode, others: list[RabbitNode]) -> None:
+    """Cut the lines between a broker and the others, and only these: alone, it must take nothing."""
+    node.ctl("eval", f"[erlang:disconnect_node(N) || N <- [{_with_cookie(others, 'wrong')}]].")
+    wait_for(lambda: not serves(node), 60, "the minority to send its clients away")
+
+
+def join(node: RabbitNode, others: list[RabbitNode]) -> None:
+    node.ctl("eval", f"[net_adm:ping(N) || N <- [{_with_cookie(others, node.cookie)}]].")
+    node.wait_until_ready()
+
+
+def _with_cookie(others: list[RabbitNode], cookie: str) -> str:
+    """Return Erlang that makes a node use a cookie with the others, and names them; two that differ do not talk."""
+    return ", ".join(f"begin erlang:set_cookie('{one.name}', '{cookie}'), '{one.name}' end" for one in others)
+
+
+def serves(node: RabbitNode) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, node.port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("lose", "bring_back"), [(kill, restart), (freeze, thaw)], ids=["killed", "cut_off"])
+@pytest.mark.parametrize(
+    ("lose", "bring_back"), [(kill, restart), (freeze, thaw), (cut_off, join)], ids=["killed", "frozen", "cut_off"]
+)
 def test_a_cluster_of_three_goes_on_without_any_one(
     lose: Lose, bring_back: Lose, nodes: tuple[list[RabbitNode], str], tmp_path: Path
 ) -> None:
@@ -77,13 +105,14 @@ def test_a_cluster_of_three_goes_on_without_any_one(
     def without_one(_chance: random.Random) -> None:
         """Lose the broker that everybody is connected to; it may lead any of the queues."""
         number = next(turn)
-        lose(members[number])
+        others = [node for node in members if node is not members[number]]
+        lose(members[number], others)
         proxy = hands[0].broker
         proxy.redirect(LOOPBACK, members[(number + 1) % NODES].port)
         time.sleep(1)
         proxy.reset()
         time.sleep(AWAY_SECONDS)
-        bring_back(members[number])
+        bring_back(members[number], others)
         time.sleep(BACK_SECONDS)
 
     def remember(given: Hands) -> Injector:

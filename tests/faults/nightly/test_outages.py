@@ -1,11 +1,13 @@
 """Long outages one by one, each under load: what is kept, how the API fares meanwhile, how fast it is over."""
 
+import contextlib
 import random
 import re
 import signal
 import statistics
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,11 @@ class Outage:
     def __init__(self, folder: Path, note: Callable[..., None]) -> None:
         self.folder, self.note = folder, note
 
-    def prove(self, act: Act, *, times: int = 1, seconds: float = 600, **more: Any) -> dict[str, Any]:
+    def prove(
+        self, act: Act, *, times: int = 1, seconds: float = 600, postgres_folder: Path | None = None, **more: Any
+    ) -> dict[str, Any]:
         """Run it and check every invariant."""
-        with own_pair() as (node, postgres):
+        with own_pair(postgres_folder) as (node, postgres):
             servers = of(node, postgres)
             hands: list[Hands] = []
 
@@ -153,6 +157,36 @@ def test_the_database_is_away_for_twenty_seconds(outage: Outage) -> None:
 
     refusals = outage.refusals()
     assert {line["status"] for line in refusals} == {503}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 MB in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.timeout(600)
+def test_the_disk_of_the_database_is_full(small_disk: Path, outage: Outage) -> None:
+    """PostgreSQL takes nothing, or ends, until there is room; clients are told to come again."""
+
+    def fill(_hands: Hands, servers: Servers, chance: random.Random) -> None:
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 20))
+        time.sleep(20)
+        filler.unlink()
+        servers.actions["postgres_revives"](chance)
+
+    outage.prove(fill, postgres_folder=small_disk / "postgres")
+
+    assert {line["status"] for line in outage.refusals()} == {503}
 
 
 @pytest.mark.timeout(600)
