@@ -112,7 +112,10 @@ class Epmd:
 class RabbitNode:
     """One RabbitMQ node that lives in `folder`; stopped or killed, it starts again as it was."""
 
-    def __init__(self, folder: Path, *, epmd: Epmd | None = None, cookie: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, epmd: Epmd | None = None, cookie: str | None = None, password: str | None = None
+    ) -> None:
+        """Nodes that are to be a cluster share all three: when they join, the users of one become everybody's."""
         self.folder = folder
         self.scripts = ensure_installed()
         self._process: subprocess.Popen[bytes] | None = None
@@ -131,7 +134,7 @@ class RabbitNode:
             "ctl_port": free_port(),
             "epmd_port": self._epmd.port,
             "user": "tests",
-            "password": secrets.token_urlsafe(12),
+            "password": password or secrets.token_urlsafe(12),
             "cookie": cookie or secrets.token_hex(16),
             "pid": None,
         }

@@ -31,10 +31,11 @@ def nodes() -> Iterator[tuple[list[RabbitNode], str]]:
     with ExitStack() as stack:
         started = Servers()
         stack.callback(started.stop)
-        epmd, cookie = Epmd(), secrets.token_hex(16)
+        epmd = Epmd()
+        shared = {"epmd": epmd, "cookie": secrets.token_hex(16), "password": secrets.token_hex(16)}
         epmd.start()
         stack.callback(epmd.stop)
-        members = [RabbitNode(started.folder() / f"rabbit-{n}", epmd=epmd, cookie=cookie) for n in range(NODES)]
+        members = [RabbitNode(started.folder() / f"rabbit-{n}", **shared) for n in range(NODES)]
         for node in members:
             stack.callback(node.discard)
             node.start()
