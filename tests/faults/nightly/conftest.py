@@ -1,12 +1,13 @@
 """Figures of the long proofs, printed at the end in one table."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what each test noted with `record_property`."""
+    """Print what each test noted."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     noted = [report for report in reports if report.when == "call" and report.user_properties]
     if noted:
@@ -17,11 +18,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture
-def note(record_property: Any) -> Any:
+def note(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Notes figures of a test under their names."""
 
     def keep(**figures: Any) -> None:
-        for name, value in figures.items():
-            record_property(name, value)
+        request.node.user_properties.extend(figures.items())
 
     return keep
