@@ -19,7 +19,7 @@ from tests.support.waiting import wait_for
 from xinhuo.chassis import config, migrations
 from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.ids import new_id
-from xinhuo.chassis.security import create_key_file
+from xinhuo.chassis.security import create_key_file, load_keys
 from xinhuo.cli import build
 
 from .records import Figures, Load, make_load, send, wait_for_effects
@@ -113,6 +113,7 @@ class System:
 
     def _register(self) -> None:
         """Enter units, teams, activities and verified people; their personal columns hold no person."""
+        keys = load_keys(build.key_path(self._settings))
         with self._engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL search_path = volunteers, public"))
             connection.execute(
@@ -126,11 +127,11 @@ class System:
             _insert_activities(connection, self._activities)
             connection.execute(
                 sa.text(
-                    "INSERT INTO volunteers SELECT id, 'V' || n, 'verified', 'U' || (n % :units), '01', 'a1.', 'a1.',"
+                    "INSERT INTO volunteers SELECT id, 'V' || n, 'verified', 'U' || (n % :units), '01', :name, 'a1.',"
                     " 'a1.', NULL, int8send(n), int8send(n), now(), now()"
                     " FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS new (id, n)"
                 ),
-                {"ids": self._people, "units": UNITS},
+                {"ids": self._people, "units": UNITS, "name": keys.encrypt("某", "volunteers.name")},
             )
 
     def _start(self, name: str, role: str) -> int:

@@ -59,6 +59,10 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     name: ClassVar[str] = "volunteers"
     books = reconciliation.BOOKS
 
+    def key_fits(self, session: Session) -> bool:
+        """See ``Service``: another key would register everybody a second time, unreadable to the others."""
+        return people_queries.key_fits(session, self.runtime.keys)
+
     def compare_tables(self, patience: timedelta = PATIENCE) -> list[Result]:
         """Compare what the tables of this service say among themselves."""
         return reconciliation.compare_statistics(self.runtime.db, patience)

@@ -181,6 +181,59 @@ def test_what_is_not_clear_is_a_mistake_of_use(run: Run, volunteers: Volunteers,
     assert len(letters(volunteers)) == 1
 
 
+def test_of_letters_named_together_none_is_dropped_when_one_was_settled_before(
+    run: Run, volunteers: Volunteers
+) -> None:
+    bury(volunteers, 3)
+    first, second, third = letters(volunteers)
+    assert run("drop", second, *WHY, "--yes").code == Exit.OK
+
+    ended = run("drop", first, second, third, *WHY, "--yes", "--json")
+
+    assert (ended.code, ended.stdout) == (Exit.REFUSED, "")
+    assert f"{second} was dropped" in ended.stderr
+    assert letters(volunteers) == [first, third]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("drop", "--handler", "", *WHY, "--yes"),
+        ("drop", "--handler", HANDLER, "--since", "", *WHY, "--yes"),
+        ("retry", "--handler", HANDLER, "--reason", " ", *WHY, "--yes"),
+    ],
+)
+def test_an_option_without_a_value_does_not_mean_everything(
+    run: Run, volunteers: Volunteers, arguments: tuple[str, ...]
+) -> None:
+    bury(volunteers)
+    ended = run(*arguments)
+    assert ended.code == Exit.USAGE
+    assert "是空的" in ended.stderr
+    assert len(letters(volunteers)) == 1
+
+
+def test_ids_with_a_limit_are_refused(run: Run, volunteers: Volunteers) -> None:
+    bury(volunteers, 2)
+    ended = run("drop", *letters(volunteers), "--limit", "1", *WHY, "--yes")
+    assert (ended.code, "--limit" in ended.stderr) == (Exit.USAGE, True)
+    assert len(letters(volunteers)) == 2
+
+
+def test_a_user_without_a_name_is_asked_who_decides(
+    run: Run, volunteers: Volunteers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(volunteers)
+    monkeypatch.setattr("getpass.getuser", nameless)
+    ended = run("drop", "--handler", HANDLER, "--why", "no use", "--yes")
+    assert (ended.code, "--by" in ended.stderr) == (Exit.USAGE, True)
+    assert run("drop", "--handler", HANDLER, *WHY, "--yes").code == Exit.OK
+
+
+def nameless() -> str:
+    raise KeyError("getpwuid(): uid not found: 45678")
+
+
 def test_an_unknown_letter_is_named(run: Run) -> None:
     unknown = str(new_id())
     for arguments in (("show", unknown), ("retry", unknown, *WHY, "--yes"), ("drop", unknown, *WHY, "--yes")):
@@ -208,3 +261,26 @@ def test_databases_of_an_older_version_and_databases_away_are_told(run: Run, emp
     assert (old.exit_code, "xinhuo db upgrade" in old.stderr) == (Exit.REFUSED, True)
     away = runner.invoke(app, ["dead", "list"], env={"DATABASE_URL": "postgresql://x:y@127.0.0.1:9/z"})
     assert away.exit_code == Exit.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reconcile",),
+        ("rebuild", "statistics", "--dry-run"),
+        ("events", "replay", "--service", "awards", "--since", "2026-03-01", "--dry-run"),
+    ],
+)
+def test_other_commands_on_a_database_without_tables_say_what_is_first(
+    arguments: tuple[str, ...], empty_database: str
+) -> None:
+    settings = {"DATABASE_URL": empty_database, "AMQP_URI": "amqp://x:y@127.0.0.1:9/z"}
+    ended = CliRunner().invoke(app, arguments, env=clean_environment(settings))
+    assert (ended.exit_code, "xinhuo db upgrade" in ended.stderr) == (Exit.REFUSED, True), ended.output
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1", "1e9"])
+def test_minutes_that_are_none_are_refused(minutes: str) -> None:
+    ended = CliRunner().invoke(app, ["reconcile", "--older-than", minutes])
+    assert ended.exit_code == Exit.USAGE
+    assert "--older-than" in ended.stderr

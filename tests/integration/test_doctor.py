@@ -10,18 +10,20 @@ from typing import Any
 import psycopg
 import pytest
 from kombu import Connection
+from werkzeug.test import Client
 
 from tests.integration.traps.broker import Broker
 from tests.support.documents_check import wrong_xinhuo
+from tests.support.imports import open_office
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.rabbit import RabbitNode
 from xinhuo.chassis import config
 from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.broker_state import Item
 from xinhuo.chassis.config import SERVICES
-from xinhuo.chassis.security import create_key_file
+from xinhuo.chassis.security import BadKeyFile, create_key_file, load_keys
 from xinhuo.chassis.topology import Queue, Topology
-from xinhuo.cli.build import full_topology
+from xinhuo.cli.build import check_key, full_topology, make_app
 from xinhuo.cli.checkup import broker, databases, machine
 from xinhuo.cli.checkup.databases import Server
 from xinhuo.cli.checkup.findings import CODES, Finding
@@ -198,6 +200,26 @@ def test_a_database_that_is_away_or_embedded_is_told() -> None:
     assert codes(databases.check(config.load({}))) == ["database.embedded"]
 
 
+def test_a_database_that_refuses_is_told(url: str) -> None:
+    assert of_databases(f"{url}?nosuch=1") == ["database.refused"]
+
+
+def test_another_master_key_than_the_datas_is_found_and_starts_nothing(url: str, tmp_path: Path) -> None:
+    create_key_file(tmp_path / "master.key")
+    mine = {"XINHUO_KEY_FILE": str(tmp_path / "master.key")}
+    assert of_databases(url, **mine) == [], "any key fits where nobody is registered"
+    office = open_office(url, people=1)
+
+    assert of_databases(url, **mine) == ["key.wrong"]
+    check_key(office.service)
+    office.service.runtime.keys = load_keys(tmp_path / "master.key")
+    with pytest.raises(BadKeyFile, match="XINHUO_KEY_FILE"):
+        check_key(office.service)
+    ready = Client(make_app(office.service)).get("/readyz")
+    assert (ready.status_code, "XINHUO_KEY_FILE" in ready.get_data(as_text=True)) == (503, True)
+    office.service.runtime.db.close()
+
+
 def test_schemas_of_another_release_are_found(url: str, empty_database: str) -> None:
     assert of_databases(empty_database) == ["database.migration_pending"]
     run(url, "UPDATE awards.alembic_version SET version_num = '0001'")
@@ -337,7 +359,6 @@ def test_a_broker_that_is_away_or_refuses_or_is_none_is_told(amqp_uri: str) -> N
     refused = f"amqp://{user}:4fe7c0@{rest.partition('@')[2]}"
     assert "broker.refused" in codes(broker.check(refused, full_topology(), SERVICES))
     assert codes(broker.check(None, full_topology(), SERVICES)) == ["broker.in_process"]
-    assert codes(broker.check("memory://", full_topology(), SERVICES)) == ["broker.in_process"]
 
 
 def test_an_alarm_is_found(amqp_uri: str, rabbit_node: RabbitNode) -> None:

@@ -29,31 +29,31 @@ def test_until_the_database_has_answered_the_own_clock_serves() -> None:
 
 @pytest.mark.parametrize("away", [timedelta(days=-3), timedelta(hours=1), timedelta(0)])
 def test_what_the_database_told_is_the_time(away: timedelta) -> None:
-    clock.learn(datetime.now(UTC) + away, time.monotonic())
+    clock.learn(datetime.now(UTC) + away, clock.steady())
 
     assert abs(clock.now() - datetime.now(UTC) - away) < LITTLE
     assert clock.own_is_right() is (away == timedelta(0))
 
 
 def test_a_jump_of_the_own_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock.learn(THERE, time.monotonic())
+    clock.learn(THERE, clock.steady())
     monkeypatch.setattr(time, "time", lambda: 0.0)
 
     assert abs(clock.now() - THERE) < LITTLE
 
 
 def test_an_answer_that_took_long_is_not_believed() -> None:
-    clock.learn(THERE, time.monotonic())
-    clock.learn(THERE - timedelta(hours=1), time.monotonic() - 60)
+    clock.learn(THERE, clock.steady())
+    clock.learn(THERE - timedelta(hours=1), clock.steady() - 60)
 
     assert abs(clock.now() - THERE) < LITTLE
 
 
 def test_ids_are_dated_by_it_and_in_order_while_the_own_clock_is_right() -> None:
-    clock.learn(THERE, time.monotonic())
+    clock.learn(THERE, clock.steady())
     assert abs(instant_in(new_id()) - THERE) < LITTLE
 
-    clock.learn(datetime.now(UTC), time.monotonic())
+    clock.learn(datetime.now(UTC), clock.steady())
     made = [new_id() for _ in range(1000)]
     assert made == sorted(made)
     assert abs(instant_in(made[0]) - datetime.now(UTC)) < LITTLE

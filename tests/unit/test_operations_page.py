@@ -1,24 +1,18 @@
-"""The page for three in the morning knows every alarming line of the log, and commands that exist."""
+"""The page for three in the morning knows every alarming line of the log."""
 
 import ast
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
-import typer.main
 from prometheus_client import REGISTRY
 
 import xinhuo.chassis.metrics  # noqa: F401  (registers them)
 from tests.support.documents import ROOT
-from xinhuo.cli.main import app
 
 PAGE = ROOT / "docs" / "operations.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 LEVELS = ("warning", "error", "critical")
-COMMAND = re.compile(r"`(xinhuo [^`]+)`")
 
 
 def names_in_the_code() -> Iterator[tuple[str, str]]:
@@ -64,37 +58,10 @@ def test_every_row_says_what_to_do() -> None:
 
 
 def test_the_metrics_worth_an_alert_exist() -> None:
-    known = {metric.name for metric in REGISTRY.collect()}
+    known = {metric.name for metric in REGISTRY.collect()} | {"up"}  # which is Prometheus's own
     named = [re.findall(r"`(\w+)`", row[0])[0] for row in table("What the metrics")]
     assert len(named) >= 5
     assert [name for name in named if name.removesuffix("_total") not in known] == []
-
-
-def commands() -> list[str]:
-    return sorted(set(COMMAND.findall(TEXT)))
-
-
-@pytest.mark.parametrize("typed", commands())
-def test_each_command_named_in_passing_exists_with_its_options(typed: str) -> None:
-    assert unknown_in(typed) == []
-
-
-@pytest.mark.parametrize("wrong", ["xinhuo mend", "xinhuo dead list --loudly", "xinhuo dead wash ID"])
-def test_a_command_that_does_not_exist_would_be_found(wrong: str) -> None:
-    assert unknown_in(wrong) != []
-
-
-def unknown_in(typed: str) -> list[str]:
-    """Return the words of a command line that name nothing."""
-    _, *words = shlex.split(typed)
-    command: Any = typer.main.get_command(app)
-    while hasattr(command, "commands") and words:
-        word = words.pop(0)
-        if word not in command.commands:
-            return [word]
-        command = command.commands[word]
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
 
 
 def test_the_page_is_where_readme_sends_people() -> None:

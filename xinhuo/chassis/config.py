@@ -56,8 +56,7 @@ def _database_url(text: str) -> str:
 def _amqp_uri(text: str) -> str:
     """amqp://user:password@host:port/vhost"""
     parts = urlsplit(text)
-    known = parts.scheme in {"amqp", "amqps", "pyamqp", "memory"}
-    if not known or (parts.scheme != "memory" and not parts.hostname) or parts.port == 0:
+    if parts.scheme not in {"amqp", "amqps", "pyamqp"} or not parts.hostname or parts.port == 0:
         raise ValueError
     return text
 

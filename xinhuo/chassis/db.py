@@ -1,6 +1,5 @@
 """One service's database: an engine, and transactions that carry their events with them."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -150,7 +149,7 @@ def _send_lists_in_binary(connection: Any, _record: Any) -> None:
 
 
 def _learn_the_time(connection: Any, _record: Any) -> None:
-    asked = time.monotonic()
+    asked = clock.steady()
     (told,) = connection.execute("SELECT clock_timestamp()").fetchone()
     clock.learn(told, asked)
     connection.rollback()
@@ -181,7 +180,7 @@ def sqlstate(error: DBAPIError) -> str | None:
 
 def database_now(session: OrmSession) -> datetime:
     """Return the database's clock, the one clock of the system, as an aware instant in UTC."""
-    asked = time.monotonic()
+    asked = clock.steady()
     now: datetime = session.scalar(sa.select(sa.func.clock_timestamp()))  # type: ignore[assignment]
     clock.learn(now, asked)
     return now

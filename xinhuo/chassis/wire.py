@@ -13,6 +13,7 @@ from .topology import routing_key
 
 #: A publisher's clock may be ahead by so much.
 FUTURE = timedelta(minutes=5)
+TIME_IN_FUTURE = "event.time_in_future"
 
 
 @dataclass(frozen=True)
@@ -114,5 +115,5 @@ def _open_one(body: bytes, declared: str, now: datetime) -> Delivery:
     if envelope.type != declared:
         raise Undecodable("event.routing_key_mismatch", "the event is of another type than its message says")
     if envelope.time > now + FUTURE:
-        raise Undecodable("event.time_in_future", "the time is more than five minutes ahead")
+        raise Undecodable(TIME_IN_FUTURE, "the time is more than five minutes ahead")
     return Delivery(body, envelope)

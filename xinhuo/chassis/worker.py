@@ -12,11 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from xinhuo.contracts.codec import Undecodable
 
 from . import jobs, ladder, logs, metrics, parked
+from .db import database_now
 from .errors import Unavailable
 from .markers import Job, Subscription, marked
 from .service import Service
 from .topology import queue_name
-from .wire import Incoming, open_message
+from .wire import TIME_IN_FUTURE, Broken, Incoming, open_message
 
 log = logs.get("worker")
 _TICK = 0.5
@@ -53,7 +54,7 @@ class Worker:
         verdicts: list[Undecodable | None] = []
         for message in messages:
             try:
-                readable, broken = open_message(message)
+                readable, broken = self._open(message)
             except Undecodable as error:
                 verdicts.append(error)
                 continue
@@ -70,6 +71,19 @@ class Worker:
             ladder.take(self.db, handler, self.handlers[handler], deliveries[start : start + size])
         return verdicts
 
+    def _open(self, message: Incoming) -> tuple[list[ladder.Delivery], list[Broken]]:
+        """Open a message; before an event is condemned for its time, the database is asked what time it is."""
+        try:
+            readable, broken = open_message(message)
+        except Undecodable as error:
+            if error.code != TIME_IN_FUTURE:
+                raise
+        else:
+            if all(part.code != TIME_IN_FUTURE for part in broken):
+                return readable, broken
+        with self.db.transaction() as session:
+            return open_message(message, now=database_now(session))
+
     def bury(self, handler: str, message: Incoming, reason: str, why: str) -> None:
         """Put a message from the broker's dead-letter queue into the dead-letter table."""
         ladder.bury_message(self.db, handler, message.body, reason, why)
@@ -77,7 +91,7 @@ class Worker:
     def bury_undone(self, handler: str, message: Incoming, reason: str, why: str) -> None:
         """Put those events of a message that have not had their effect into the dead-letter table, one by one."""
         try:
-            deliveries, broken = open_message(message)
+            deliveries, broken = self._open(message)
         except Undecodable:
             self.bury(handler, message, reason, why)
             return
@@ -114,6 +128,7 @@ class Worker:
     def _refresh_gauges(self) -> None:
         service = self.service.name
         with self.db.transaction() as session:
+            database_now(session)  # by which events and ids are dated until the next round
             pending, oldest = session.execute(
                 sa.text(
                     "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(recorded_at)), 0)"

@@ -6,13 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from xinhuo.chassis import migrations, topology
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
-from xinhuo.chassis.db import Database
-from xinhuo.chassis.security import load_keys
+from xinhuo.chassis.db import Database, DatabaseUnavailable
+from xinhuo.chassis.security import BadKeyFile, load_keys
 from xinhuo.chassis.service import Runtime, Service
 from xinhuo.chassis.web import health, openapi
 from xinhuo.chassis.web.app import HttpApp
+
+WRONG_KEY = (
+    "这个主密钥不是当初加密个人信息的那一个：请用 XINHUO_KEY_FILE 指定原来的密钥文件，或从备份恢复 / "
+    "this master key is not the one that personal data were encrypted with: give the right file in XINHUO_KEY_FILE, "
+    "or restore it"
+)
 
 
 def service_class(name: str) -> type[Service]:
@@ -92,6 +100,17 @@ def check_adapter(settings: Settings) -> None:
         )
 
 
+def check_key(service: Service) -> None:
+    """Raise BadKeyFile when the service's data were encrypted with another key; says nothing without its tables."""
+    try:
+        with service.runtime.db.transaction() as session:
+            fits = service.key_fits(session)
+    except (DatabaseUnavailable, DBAPIError):
+        return  # which is another matter, and another message
+    if not fits:
+        raise BadKeyFile(WRONG_KEY)
+
+
 def _standing_checks(service: Service) -> dict[str, health.Check]:
     head = migrations.head(versions_of(service.name))
     db = service.runtime.db
@@ -109,4 +128,11 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
             f"库结构为 {found}，应为 {head}，请运行 xinhuo db upgrade / at {found}, not {head}: run xinhuo db upgrade"
         )
 
-    return {"database": database_up, "migration": migrated}
+    def key_right() -> str | None:
+        try:
+            check_key(service)
+        except BadKeyFile as error:
+            return str(error)
+        return None
+
+    return {"database": database_up, "migration": migrated, "key": key_right}

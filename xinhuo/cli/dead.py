@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from .dead_shown import progress, show_groups, show_letters, show_one, show_result, spoken, summary
-from .dead_work import chosen_by, counted, decision_of, desks_of, homes_of, portions
+from .dead_work import check_waiting, chosen_by, counted, decision_of, desks_of, homes_of, portions
 from .exits import EXIT_CODES, Exit
 from .output import Json, fail, print_json
 
@@ -259,31 +259,46 @@ def _decide(
             "请写编号，或用 --handler、--reason、--type、--since 选择 / "
             "give ids, or choose by --handler, --reason, --type or --since",
         )
+    if chosen.ids and limit:
+        fail(Exit.USAGE, "编号与 --limit 不能同用 / ids and --limit do not go together")
     result: list[dict[str, Any]] = []
     with desks_of(service) as desks:
         homes = homes_of(desks, chosen.ids) if chosen.ids else counted(desks, chosen)
+        if chosen.ids:
+            check_waiting(homes)
         total = sum(count for *_, count in homes)
-        total = min(total, limit) if limit and not chosen.ids else total
+        total = min(total, limit) if limit else total
         if not total:
             print_json(summary([], dry_run)) if as_json else typer.echo("没有符合条件的死信 / no such dead letters")
             return
         if not dry_run and not yes and not _says_yes(question.format(count=f"{total:,}")):
             fail(Exit.CANCELLED, "已取消，没有改动 / cancelled, nothing was changed")
-        with progress(total, quiet=as_json) as advance:
-            for name, db, mine, _ in homes:
+        try:
+            with progress(total, quiet=as_json) as advance:
+                for name, db, mine, _ in homes:
 
-                def portion(part: "Chosen", most: int, name: str = name, db: "Database" = db) -> "list[Item]":
-                    with db.transaction() as session:
-                        if dry_run:
-                            return rehearse(name, db, session, part, most)
-                        return act(name, session, part, decision, most)
+                    def portion(part: "Chosen", most: int, name: str = name, db: "Database" = db) -> "list[Item]":
+                        with db.transaction() as session:
+                            if dry_run:
+                                return rehearse(name, db, session, part, most)
+                            return act(name, session, part, decision, most)
 
-                for items in portions(mine, total - len(result), portion):
-                    result += [spoken(name, item) for item in items]
-                    advance(len(items))
-    print_json(summary(result, dry_run)) if as_json else show_result(result, total, dry_run=dry_run)
+                    for items in portions(mine, total - len(result), portion):
+                        result += [spoken(name, item) for item in items]
+                        advance(len(items))
+        except Exception:
+            # Each portion is a transaction of its own: what is done stays done, and is said.
+            if result and not dry_run:
+                _tell(result, total, dry_run=dry_run, as_json=as_json)
+                typer.echo(f"已处理 {len(result):,} 封后中止 / stopped after {len(result):,} were done", err=True)
+            raise
+    _tell(result, total, dry_run=dry_run, as_json=as_json)
     bad = any(item["outcome"] in (decisions.REFUSED, decisions.WOULD_FAIL) for item in result)
     raise typer.Exit(Exit.REFUSED if bad else Exit.OK)
+
+
+def _tell(result: list[dict[str, Any]], total: int, *, dry_run: bool, as_json: bool) -> None:
+    print_json(summary(result, dry_run)) if as_json else show_result(result, total, dry_run=dry_run)
 
 
 def _save(path: Path, body: bytes) -> None:

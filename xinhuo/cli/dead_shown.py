@@ -22,13 +22,21 @@ def show_groups(found: list[dict[str, Any]]) -> None:
     """Show how many letters wait, by handler and reason."""
     from rich.table import Table
 
-    table = Table("服务 service", "处理者 handler", "原因 reason", "封数", "最早 oldest", "最近 newest")
+    # What is to be copied, handler and reason, is never cut, however narrow the terminal is.
+    table = Table()
+    table.add_column("处理者 handler", no_wrap=True)
+    table.add_column("原因 reason", overflow="fold")
+    table.add_column("封数", justify="right")
+    table.add_column("最早 oldest，最近 newest")
+    widest = max(len(row["handler"]) for row in found)
     for row in found:
         table.add_row(
-            row["service"], row["handler"], f"{row['reason']}\n{row['reason_text'].partition(' / ')[0]}",
-            f"{row['waiting']:,}", _when(row["oldest_at"]), _when(row["newest_at"]),
+            row["handler"], f"{row['reason']}\n{row['reason_text'].partition(' / ')[0]}",
+            f"{row['waiting']:,}", f"{_when(row['oldest_at'])}\n{_when(row['newest_at'])}",
         )  # fmt: skip
-    _console().print(table)
+    console = _console()
+    console.width = max(console.width, widest + 64)
+    console.print(table)
     total = sum(row["waiting"] for row in found)
     typer.echo(f"共 {total:,} 封待处理；逐封列出加 --each / {total:,} wait; --each lists them one by one")
 

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from .exits import Exit
-from .output import fail, instant_of
+from .output import fail, instant_of, refuse_empty
 
 if TYPE_CHECKING:
     from xinhuo.chassis.db import Database
     from xinhuo.chassis.desk.choice import Chosen
     from xinhuo.chassis.desk.decisions import Decision, Item
 
-#: SQLSTATEs of a table or a column that is not there.
-_OLD_SCHEMA = {"42P01", "42703"}
 Desks = list[tuple[str, "Database"]]
 #: A service with its database, the letters there that are meant, and how many they are.
 Home = tuple[str, "Database", "Chosen", int]
@@ -58,6 +56,21 @@ def homes_of(desks: "Desks", ids: Sequence[UUID]) -> "list[Home]":
     return homes
 
 
+def check_waiting(homes: "Sequence[Home]") -> None:
+    """Raise DeadLetterSettled when one of the letters named does not wait, before anything is done about any."""
+    import sqlalchemy as sa
+
+    from xinhuo.chassis.desk.choice import DeadLetterSettled
+
+    settled: dict[UUID, str] = {}
+    for _, db, chosen, _ in homes:
+        with db.transaction() as session:
+            statement = sa.text("SELECT id, state FROM dead_letters WHERE id = ANY(:ids) AND state <> 'waiting'")
+            settled |= {row.id: row.state for row in session.execute(statement, {"ids": list(chosen.ids)})}
+    if settled:
+        raise DeadLetterSettled(settled)
+
+
 def counted(desks: "Desks", chosen: "Chosen") -> "list[Home]":
     """Return the services with letters that a filter finds now; what dies from now on is not meant."""
     from xinhuo.chassis.db import database_now
@@ -84,6 +97,7 @@ def chosen_by(
     from xinhuo.chassis.desk.choice import Chosen
     from xinhuo.chassis.web.schema import OFFICE_ZONE
 
+    refuse_empty({"--handler": handler, "--reason": reason, "--type": type, "--since": since})
     if ids and (handler or reason or type or since):
         fail(Exit.USAGE, "编号与条件不能同用 / ids and conditions do not go together")
     died_since = instant_of(since, "--since", OFFICE_ZONE) if since else None
@@ -97,7 +111,7 @@ def decision_of(by: str | None, why: str) -> "Decision":
     from xinhuo.chassis.desk.decisions import Decision
     from xinhuo.chassis.web import schema
 
-    who = by or getpass.getuser()
+    who = by or _user()
     for option, field, value in (("--by", schema.Code(max=64), who), ("--why", schema.Text(max=500), why)):
         try:
             field.deserialize(value)
@@ -107,13 +121,20 @@ def decision_of(by: str | None, why: str) -> "Decision":
     return Decision(who, why.strip())
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user by number only, as in some containers
+        fail(
+            Exit.USAGE,
+            "请用 --by 写明是谁决定的，此系统用户没有名字 / say who decides with --by: this user has no name",
+        )
+
+
 @contextmanager
 def desks_of(service: str | None) -> Iterator[Desks]:
     """Give the services' databases; what a person can do something about becomes one message and an exit code."""
-    from sqlalchemy.exc import ProgrammingError
-
     from xinhuo.chassis import config
-    from xinhuo.chassis.db import sqlstate
     from xinhuo.chassis.desk.choice import DeadLetterNotFound, DeadLetterSettled
 
     from . import build
@@ -134,7 +155,3 @@ def desks_of(service: str | None) -> Iterator[Desks]:
             yield made
         except (DeadLetterNotFound, DeadLetterSettled) as error:
             fail(Exit.REFUSED, f"{error.zh} / {error.en}")
-        except ProgrammingError as error:
-            if sqlstate(error) not in _OLD_SCHEMA:
-                raise
-            fail(Exit.REFUSED, "数据库结构不是最新，请先运行 xinhuo db upgrade / first run xinhuo db upgrade")

@@ -57,5 +57,15 @@ def _show(findings: "list[Finding]") -> None:
         typer.echo(f"{_SIGNS[level]}  {one.code}  {one.where}{detail}")
         typer.echo(f"    {zh} / {en}")
         typer.echo(f"    → {one.remedy}")
-    if not any(one.level == "error" for one in findings):
+    codes = {one.code for one in findings}
+    if codes >= {"database.embedded", "broker.in_process"}:
+        typer.echo(
+            "数据库和 RabbitMQ 都没有检查：没有 DATABASE_URL 和 AMQP_URI。请用与各服务相同的环境变量运行 / "
+            "neither databases nor RabbitMQ were looked at: run it with the environment that the services have"
+        )
+        return
+    counts = [sum(one.level == level for one in findings) for level in ("error", "warning")]
+    if counts[0]:
+        typer.echo(f"错误 / errors: {counts[0]}，提醒 / warnings: {counts[1]}")
+    else:
         typer.echo("✓ 没有发现错误 / no error found")

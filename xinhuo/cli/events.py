@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from .exits import EXIT_CODES, Exit
-from .output import Json, fail, instant_of, print_json
+from .output import Json, fail, instant_of, print_json, refuse_empty
 
 if TYPE_CHECKING:
     from xinhuo.chassis.config import Settings
@@ -24,9 +24,9 @@ app = typer.Typer(help="已记录的事件 / Recorded events.", no_args_is_help=
 
 _NO_BROKER = (
     "没有设置 AMQP_URI：重放需要 RabbitMQ。用 xinhuo up 在一处运行时不需要重放："
-    "每次启动都会把处理程序尚未处理的事件再送一遍，清空某服务的数据后重新启动即可。\n"
+    "每次启动都会把处理程序尚未处理、也不是死信的事件再送一遍，清空某服务的数据后重新启动即可。\n"
     "AMQP_URI is not set: a replay needs RabbitMQ. What runs in one place (xinhuo up) needs none: each start sends "
-    "again whatever a handler has not dealt with, so after a service was emptied, just start it again."
+    "again whatever a handler has not dealt with and is no dead letter; after a service was emptied, start it again."
 )
 
 
@@ -62,6 +62,7 @@ def replay_events(
     """
     from .main import explained
 
+    refuse_empty({"--since": since, "--until": until, "--handler": handler, "--types": types})
     with explained():
         result = _replay(
             os.environ, service, since=since, until=until, handler=handler,

@@ -43,6 +43,9 @@ app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 app.command("prove", epilog=EXIT_CODES)(prove)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
+#: SQLSTATEs of a schema, a table or a column that is not there, and of a right that is not there.
+_OLD_SCHEMA = {"3F000", "42P01", "42703"}
+_NOT_ALLOWED = "42501"
 #: What the broker answers, by any of its names, to whom it knows not or lets not in; waiting would not help.
 _BROKER_SAYS_NO = ("AccessRefused", "ACCESS_REFUSED", "NotAllowed", "NOT_ALLOWED")
 Service = Annotated[str, typer.Argument(help="notices | volunteers | awards | notify")]
@@ -265,7 +268,25 @@ def explained() -> Iterator[None]:
         _explain_sample(error)
         if isinstance(error, DatabaseUnavailable) or is_outage(error):
             fail(Exit.UNAVAILABLE, "PostgreSQL 连接不上，请检查 DATABASE_URL 与服务状态 / the database is away")
+        _explain_schema(error)
         raise
+
+
+def _explain_schema(error: Exception) -> None:
+    """End the command when tables are missing or old, or the account may not use them."""
+    from sqlalchemy.exc import DBAPIError
+
+    from xinhuo.chassis.db import sqlstate
+
+    code = sqlstate(error) if isinstance(error, DBAPIError) else None
+    if code in _OLD_SCHEMA:
+        fail(Exit.REFUSED, "数据库结构不是最新，请先运行 xinhuo db upgrade / first run xinhuo db upgrade")
+    if code == _NOT_ALLOWED:
+        fail(
+            Exit.USAGE,
+            "DATABASE_URL 的账号没有所需的权限，请用服务所用的账号 / "
+            "the account of DATABASE_URL may not do this; use the one that the services use",
+        )
 
 
 def _explain_sample(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Annotated, Any, NoReturn
 
@@ -21,6 +22,13 @@ def fail(code: Exit, message: str) -> NoReturn:
     """End the command with a message and an exit code."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def refuse_empty(options: Mapping[str, str | None]) -> None:
+    """Fail when an option was given without a value, such as an unset variable: it would mean everything."""
+    for option, value in options.items():
+        if value is not None and not value.strip(" ,"):
+            fail(Exit.USAGE, f"{option} 是空的；不限时请不要写它 / {option} is empty; leave it out to mean all")
 
 
 def instant_of(text: str, option: str, zone: tzinfo) -> datetime:

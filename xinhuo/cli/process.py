@@ -51,6 +51,7 @@ def run(service_name: str, role: str, port: int) -> int:
         signal.signal(number, lambda *_: stop.set())
 
     service = build.make_service(service_name, settings, role=role)
+    build.check_key(service)
     process = _process_class(settings.adapter)(service, build.mandatory_topics())
     checks = {"stopping": lambda: "正在停止 / stopping" if stop.is_set() else None}
     if role in ("worker", "all"):

@@ -1,6 +1,7 @@
 """``xinhuo reconcile``: ledger, statistics, star tallies and acknowledgements are compared and must be equal."""
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .exits import Exit
-from .output import Json, print_json
+from .output import Json, fail, print_json
 
 if TYPE_CHECKING:
     from xinhuo.chassis.reconcile.results import Result
@@ -34,6 +35,7 @@ def command(
         typer.Option(
             "--older-than",
             min=0,
+            max=525_600,
             metavar="MINUTES",
             help="多少分钟内的事件视为在途 / Events younger than this many minutes may be on their way.",
         ),
@@ -43,6 +45,8 @@ def command(
     """对账：台账 = 统计 = 星级累计 = 致谢；有差异时退出码 1 / Compare ledger, statistics, stars and messages."""
     from .main import explained
 
+    if math.isnan(older_than):
+        fail(Exit.USAGE, "--older-than 应为分钟数 / --older-than must be a number of minutes")
     with explained():
         results = run(os.environ, timedelta(minutes=older_than))
     equal = all(result.equal for result in results)
@@ -51,6 +55,11 @@ def command(
     else:
         for result in results:
             _show(result)
+        if older_than:
+            typer.echo(
+                f"{older_than:g} 分钟内的记录与事件没有比较；要全部比较，加 --older-than 0 / what is younger than "
+                f"{older_than:g} minutes was not compared; --older-than 0 compares everything"
+            )
     raise typer.Exit(Exit.OK if equal else Exit.REFUSED)
 
 

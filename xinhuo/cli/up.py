@@ -187,6 +187,8 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
     from xinhuo.chassis.adapters.threaded_http import Slots
 
     services = [build.make_service(name, settings) for name in SERVICES]
+    for service in services:
+        build.check_key(service)
     everything = InProcess(services, build.full_topology())
     try:
         for service in services:

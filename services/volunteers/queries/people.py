@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis.security import Keys
+from xinhuo.chassis.security import CannotDecrypt, Keys
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from .. import domain
@@ -70,6 +70,15 @@ def volunteers_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> L
         statement = statement.where(volunteers.c.id.in_(members))
     found = [_masked(keys, row) for row in session.execute(statement).mappings()]
     return page_of(found, query["limit"], lambda row: (row["id"],))
+
+
+def key_fits(session: Session, keys: Keys) -> bool:
+    """Tell whether the master key is the one that the first volunteer was registered with; before, any is."""
+    name = session.scalar(sa.select(volunteers.c.name).order_by(volunteers.c.id).limit(1))
+    try:
+        return name is None or bool(keys.decrypt(name, "volunteers.name"))
+    except CannotDecrypt:
+        return False
 
 
 def _masked(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tests.integration.chassis.services import (
 )
 from tests.support.services import delivery_of
 from tests.support.threads import together
+from tests.support.waiting import wait_for
 from xinhuo.chassis import ladder, outbox, parked
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.desk import choice, decisions, lists
@@ -381,6 +382,26 @@ def test_of_many_who_decide_at_once_one_does_and_the_others_are_told(db: Databas
         work(db)
         assert len(words(db)) == parked_now
         execute(db, "DELETE FROM notes")
+
+
+def test_an_event_that_dies_again_while_its_letter_is_retried_leaves_a_letter(db: Database, other_db: Database) -> None:
+    (delivery,) = bury(db, "a")
+    execute(
+        db,
+        "INSERT INTO parked_events (event_id, handler, body, attempts, next_attempt_at, reason, error)"
+        " VALUES (:id, :handler, :body, 3, clock_timestamp(), 'handler.failed', 'no')",
+        id=delivery.envelope.id, handler=HANDLER, body=delivery.body,
+    )  # fmt: skip
+    dies = threading.Thread(target=lambda: parked.retry_parked(other_db, {HANDLER: never}), daemon=True)
+    with db.transaction() as session:
+        assert outcomes(decisions.retry(session, TOPICS, ALL, WHO)) == ["under_way"]
+        dies.start()
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_for(lambda: fetch(db, waits), what="the burial to wait for the decision")
+    dies.join(10)
+    assert not dies.is_alive()
+    assert len(letter_ids(db)) == 1
+    assert fetch(db, "SELECT 1 FROM parked_events") == []
 
 
 def test_bulk_decisions_at_once_share_the_letters(db: Database, other_db: Database) -> None:

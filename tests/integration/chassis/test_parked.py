@@ -214,6 +214,8 @@ def test_an_outage_is_no_attempt(db: Database, other_db: Database) -> None:
         retry(db, breaks)
     assert [attempts for attempts, _ in waits(db)] == [1]
     assert (words(db), fetch(db, "SELECT 1 FROM dead_letters")) == ([], [])
+    assert retry(db, note_all) == 0, "it is nobody else's for a while"
+    let_time_pass(db, 10)
     assert retry(db, note_all) == 1
     assert words(db) == ["a"]
 

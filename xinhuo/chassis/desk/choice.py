@@ -37,8 +37,10 @@ class DeadLetterSettled(Conflict):
         found = {str(one): state for one, state in states.items()}
         zh = {"retried": "已重发", "dropped": "已作废"}
         super().__init__(
-            f"{'；'.join(f'{one} {zh[state]}' for one, state in found.items())}，不能再次处理；其他的也没有改动。",
-            f"Settled before: {', '.join(f'{one} was {state}' for one, state in found.items())}; nothing was changed.",
+            f"{'；'.join(f'{one} {zh[state]}' for one, state in found.items())}，不能再次处理；"
+            "与其一同提交的也没有改动。",
+            f"Settled before: {', '.join(f'{one} was {state}' for one, state in found.items())}; "
+            "none of those named together with it was changed.",
             extra={"ids": list(found), "states": list(found.values())},
         )
 

@@ -138,6 +138,9 @@ def retry(
     Raises DeadLetterNotFound, DeadLetterSettled.
     """
     letters = take(session, chosen, limit, lock=True)
+    # Whoever buries one of their events meanwhile waits for this, and then writes a letter of its own.
+    held = sa.text("UPDATE dead_letters SET state = state WHERE id = ANY(:ids)")
+    session.execute(held, {"ids": [letter.id for letter in letters]})
     now = database_now(session)
     opened: dict[UUID, list[Delivery]] = {}
     refused: dict[UUID, str] = {}

@@ -61,7 +61,7 @@ class DecisionIn(schema.Schema):
     filter = schema.Nested(DeadLetterFilter)
     by = schema.Code(required=True, max=64)
     why = schema.Text(required=True, max=500)
-    limit = schema.Integer(min=1, max=decisions.MOST_AT_ONCE, load_default=decisions.MOST_AT_ONCE)
+    limit = schema.Integer(min=1, max=decisions.MOST_AT_ONCE)
     dry_run = schema.Boolean(load_default=False)
 
     @ma.validates_schema(skip_on_field_errors=False)
@@ -70,6 +70,10 @@ class DecisionIn(schema.Schema):
             raise ma.ValidationError(
                 "dead_letter.ids_or_filter|请填 ids 或 filter，二者必填其一且只填其一|Give either ids or a filter.",
                 field_name="ids",
+            )
+        if "ids" in data and "limit" in data:
+            raise ma.ValidationError(
+                "dead_letter.limit_with_ids|limit 只与 filter 同用|A limit goes with a filter only.", field_name="limit"
             )
 
 
@@ -214,9 +218,16 @@ class DeadLetterRoutes:
         """Hand the events of dead letters to their handlers again, or only say what would happen."""
         chosen, topics = _chosen(body), decisions.topics_of(type(self))
         if body["dry_run"]:
-            items = decisions.rehearse(session, decisions.handlers_of(self), topics, chosen, limit=body["limit"])
+            items = decisions.rehearse(session, decisions.handlers_of(self), topics, chosen, limit=_most(body))
         else:
-            items = decisions.retry(session, topics, chosen, _decision(body), rate=body["rate"], limit=body["limit"])
+            items = decisions.retry(
+                session,
+                topics,
+                chosen,
+                _decision(body),
+                rate=body["rate"],
+                limit=_most(body),
+            )
         return _decided(session, chosen, body, items, "retry")
 
     @http("POST", "/v1/dead-letters:drop", accepts=DropDeadLetters, returns=Decided, errors=_ERRORS)
@@ -224,9 +235,9 @@ class DeadLetterRoutes:
         """Close dead letters for good without sending them again; they are kept with who decided it and why."""
         chosen = _chosen(body)
         if body["dry_run"]:
-            items = decisions.would_drop(session, chosen, limit=body["limit"])
+            items = decisions.would_drop(session, chosen, limit=_most(body))
         else:
-            items = decisions.drop(session, chosen, _decision(body), limit=body["limit"])
+            items = decisions.drop(session, chosen, _decision(body), limit=_most(body))
         return _decided(session, chosen, body, items, "drop")
 
 
@@ -234,6 +245,11 @@ def _chosen(body: dict[str, Any]) -> Chosen:
     if "ids" in body:
         return Chosen(ids=tuple(dict.fromkeys(body["ids"])))
     return Chosen(**body["filter"])
+
+
+def _most(body: dict[str, Any]) -> int:
+    found: int = body.get("limit", decisions.MOST_AT_ONCE)
+    return found
 
 
 def _decision(body: dict[str, Any]) -> Decision:

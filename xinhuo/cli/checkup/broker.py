@@ -23,7 +23,7 @@ _ALARM_SECONDS = 1.0
 
 def check(uri: str | None, topology: Topology, services: tuple[str, ...]) -> Iterator[Finding]:
     """Yield what is wrong with the broker and with what the services need there."""
-    if uri is None or uri.startswith("memory:"):
+    if uri is None:
         yield Finding("broker.in_process", "AMQP_URI", "", "设 AMQP_URI 使用 RabbitMQ / set AMQP_URI to use RabbitMQ")
         return
     yield from check_uri(uri)

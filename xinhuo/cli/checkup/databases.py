@@ -1,16 +1,19 @@
 """The databases: version, durability, connections, clock, migrations, and what waits in them."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from xinhuo.chassis import migrations
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
-from xinhuo.chassis.db import Database
+from xinhuo.chassis.db import Database, is_outage
+from xinhuo.chassis.security import BadKeyFile, load_keys
+from xinhuo.chassis.service import Runtime
 
 from .. import build
 from .findings import Finding
@@ -59,15 +62,28 @@ def check(settings: Settings, clock: Callable[[], float] = time.time) -> Iterato
             users.setdefault(identity, []).append(name)
             yield from check_extension(db)
             yield from check_schema(db)
+            yield from check_key(settings, db)
         except DBAPIError as error:
             yield Finding(
-                "database.away", name, type(error.orig).__name__,
+                "database.away" if is_outage(error) else "database.refused", name, type(error.orig).__name__,
                 f"检查 {name.upper()}_DATABASE_URL 或 DATABASE_URL / check the setting, and that PostgreSQL runs",
             )  # fmt: skip
         finally:
             db.close()
     for identity, server in servers.items():
         yield from judge(server, users[identity], settings.db_pool)
+
+
+def check_key(settings: Settings, db: Database) -> Iterator[Finding]:
+    """Yield whether the master key here is another than the one that the service's data were encrypted with."""
+    path = build.key_path(settings)
+    with contextlib.suppress(BadKeyFile, ProgrammingError):  # which have findings of their own
+        service = build.service_class(db.service)()
+        service.runtime = Runtime(settings, db, load_keys(path))
+        with db.transaction() as session:
+            if not service.key_fits(session):
+                remedy = "用 XINHUO_KEY_FILE 指定原来的密钥 / give the right file in XINHUO_KEY_FILE"
+                yield Finding("key.wrong", db.service, str(path), remedy)
 
 
 def read_server(url: str, clock: Callable[[], float] = time.time) -> tuple[str, Server]:

@@ -12,12 +12,14 @@ CODES: dict[str, tuple[str, str, str]] = {
     "library.version": (ERROR, "程序库或 Python 版本不符", "a library or Python is of another version than required"),
     "key.missing": (ERROR, "没有主密钥", "there is no master key"),
     "key.unusable": (ERROR, "主密钥不能使用", "the master key cannot be used"),
+    "key.wrong": (ERROR, "主密钥不是当初加密数据的那一个", "data were encrypted with another master key"),
     "key.open_to_others": (ERROR, "其他用户可读取主密钥", "other users can read the master key"),
     "disk.full": (ERROR, "数据目录所在磁盘将满", "the disk of the data folder is almost full"),
     "disk.low": (WARNING, "数据目录所在磁盘空间不多", "the disk of the data folder has little room"),
     # The databases
     "database.embedded": (UNSEEN, "使用内置数据库，未检查", "the embedded database is used; it was not looked at"),
     "database.away": (ERROR, "数据库连接不上", "the database cannot be reached"),
+    "database.refused": (ERROR, "数据库拒绝了账号、设置或操作", "the database refused the account or what was asked"),
     "database.too_old": (ERROR, "PostgreSQL 版本低于 15", "PostgreSQL is older than 15"),
     "database.btree_gist_missing": (ERROR, "缺少扩展 btree_gist", "the extension btree_gist is missing"),
     "database.not_durable": (ERROR, "断电会丢失或损坏数据", "a power cut would lose or damage data"),
@@ -55,7 +57,7 @@ CODES: dict[str, tuple[str, str, str]] = {
     "topology.differs": (ERROR, "队列或交换机的参数不符", "a queue or exchange has other arguments"),
     "topology.retired": (WARNING, "有不再需要的队列", "there are queues that are not wanted any more"),
     "topology.dead_queue_unread": (WARNING, "死信队列无人读取", "nobody reads a dead-letter queue"),
-    "topology.queue_unread": (WARNING, "队列无人读取", "nobody reads a queue"),
+    "topology.queue_unread": (ERROR, "队列无人读取", "nobody reads a queue"),
 }  # fmt: skip
 
 
