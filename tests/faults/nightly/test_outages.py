@@ -6,6 +6,7 @@ import re
 import signal
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,15 +161,17 @@ def test_the_database_is_away_for_twenty_seconds(outage: Outage) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 400 MB in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+def small_disk() -> Iterator[Path]:
+    """A disk of 400 MB in memory, where PostgreSQL's own user may go."""
+    folder = Path(tempfile.mkdtemp(prefix="xinhuo-disk-"))
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", folder], capture_output=True)
     if mounted.returncode != 0:
+        folder.rmdir()
         pytest.skip("only root can mount a small disk")
+    folder.chmod(0o755)
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
+    folder.rmdir()
 
 
 @pytest.mark.timeout(600)
