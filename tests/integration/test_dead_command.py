@@ -140,7 +140,7 @@ def test_a_rehearsal_runs_the_real_handlers_and_changes_nothing(run: Run, volunt
     bury(volunteers, 2)
     result = json_of(run("retry", "--handler", HANDLER, *WHY, "--dry-run", "--json"))
     assert (result["dry_run"], result["counts"]) == (True, {"would_take_effect": 2})
-    assert json_of(run("drop", "--handler", HANDLER, *WHY, "--dry-run", "--json"))["counts"] == {"dropped": 2}
+    assert json_of(run("drop", "--handler", HANDLER, *WHY, "--dry-run", "--json"))["counts"] == {"would_drop": 2}
     assert (len(letters(volunteers)), known_units(volunteers), retry_parked(volunteers)) == (2, 0, 0)
     assert fetch(volunteers, "SELECT 1 FROM dead_letter_actions") == []
     assert "没有改动" in run("retry", "--handler", HANDLER, *WHY, "--dry-run").stdout
@@ -218,6 +218,11 @@ def test_ids_with_a_limit_are_refused(run: Run, volunteers: Volunteers) -> None:
     ended = run("drop", *letters(volunteers), "--limit", "1", *WHY, "--yes")
     assert (ended.code, "--limit" in ended.stderr) == (Exit.USAGE, True)
     assert len(letters(volunteers)) == 2
+
+
+def test_a_handler_that_there_is_not_is_refused_with_those_that_there_are(run: Run) -> None:
+    ended = run("retry", "--handler", "follow_units", *WHY, "--yes")
+    assert (ended.code, HANDLER in ended.stderr) == (Exit.USAGE, True)
 
 
 def test_a_user_without_a_name_is_asked_who_decides(

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from xinhuo.chassis import migrations, topology
+from xinhuo.chassis import logs, migrations, topology
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
 from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.chassis.security import BadKeyFile, load_keys
@@ -109,6 +109,16 @@ def check_key(service: Service) -> None:
         return  # which is another matter, and another message
     if not fits:
         raise BadKeyFile(WRONG_KEY)
+
+
+def warn_of_old_tables(service: Service) -> None:
+    """Say in the log that a migration is pending: until it is made, the process is not ready."""
+    try:
+        found = migrations.current(service.runtime.db)
+    except (DatabaseUnavailable, DBAPIError):
+        return  # which others will say
+    if found != (head := migrations.head(versions_of(service.name))):
+        logs.get("process").warning("migration_pending", found=found, wanted=head, remedy="xinhuo db upgrade")
 
 
 def _standing_checks(service: Service) -> dict[str, health.Check]:

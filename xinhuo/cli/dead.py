@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from .dead_shown import progress, show_groups, show_letters, show_one, show_result, spoken, summary
-from .dead_work import check_waiting, chosen_by, counted, decision_of, desks_of, homes_of, portions
+from .dead_work import check_handler, check_waiting, chosen_by, counted, decision_of, desks_of, homes_of, portions
 from .exits import EXIT_CODES, Exit
 from .output import Json, fail, print_json
 
@@ -268,6 +268,8 @@ def _decide(
             check_waiting(homes)
         total = sum(count for *_, count in homes)
         total = min(total, limit) if limit else total
+        if not total and chosen.handler:
+            check_handler(chosen.handler)
         if not total:
             print_json(summary([], dry_run)) if as_json else typer.echo("没有符合条件的死信 / no such dead letters")
             return

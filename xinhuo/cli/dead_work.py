@@ -71,6 +71,15 @@ def check_waiting(homes: "Sequence[Home]") -> None:
         raise DeadLetterSettled(settled)
 
 
+def check_handler(handler: str) -> None:
+    """Fail when no service has such a handler: a slip of the pen must not look like an empty desk."""
+    from . import build
+
+    known = sorted(queue.name for queue in build.full_topology().queues if not queue.name.endswith(".dead"))
+    if handler not in known:
+        fail(Exit.USAGE, f"没有处理者 {handler!r}，可选 / no such handler; one of: {', '.join(known)}")
+
+
 def counted(desks: "Desks", chosen: "Chosen") -> "list[Home]":
     """Return the services with letters that a filter finds now; what dies from now on is not meant."""
     from xinhuo.chassis.db import database_now

@@ -50,8 +50,10 @@ def run(service_name: str, role: str, port: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
+    _check_port(settings.host, port)
     service = build.make_service(service_name, settings, role=role)
     build.check_key(service)
+    build.warn_of_old_tables(service)
     process = _process_class(settings.adapter)(service, build.mandatory_topics())
     checks = {"stopping": lambda: "正在停止 / stopping" if stop.is_set() else None}
     if role in ("worker", "all"):
@@ -67,6 +69,16 @@ def run(service_name: str, role: str, port: int) -> int:
     service.runtime.db.close()
     logs.get("process").info("stopped", service=service_name, role=role)
     return 0
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise OSError when the port is taken, before anything says that it has started."""
+    import socket
+
+    family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def _process_class(adapter: str) -> "type[Process]":

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tests.integration.chassis.services import (
     Desk,
     NeverRight,
+    categories,
     deliveries,
     event,
     execute,
@@ -451,6 +452,18 @@ def test_letters_that_die_after_the_start_are_left_to_the_next_retry(db: Databas
     bury(db, "b")
     assert len(retry(db, Chosen(handler=HANDLER, until=until))) == 1
     assert len(letter_ids(db)) == 1
+
+
+def test_a_rehearsed_event_finds_what_an_earlier_one_of_the_rehearsal_did(db: Database) -> None:
+    def needs_a(session: Session, envelopes: list[Envelope]) -> None:
+        if categories(envelopes) == ["b"] and not session.scalar(sa.text("SELECT 1 FROM notes WHERE word = 'a'")):
+            raise ValueError("too early")
+        note_all(session, envelopes)
+
+    bury(db, "a", "b")
+    before = contents(db)
+    assert rehearse(db, needs_a) == [("would_take_effect", None)] * 2
+    assert contents(db) == before
 
 
 def test_a_rehearsal_says_what_would_be_and_changes_nothing(db: Database) -> None:

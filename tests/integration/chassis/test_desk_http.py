@@ -112,7 +112,7 @@ def test_a_rehearsal_by_http_changes_nothing(client: Client, db: Database) -> No
         True, ["would_take_effect", "would_fail"],
     )  # fmt: skip
     dropped = json_of(post(client, "drop", {"filter": {"handler": HANDLER}, "dry_run": True, **WHO}))
-    assert dropped["counts"] == {"dropped": 2}
+    assert dropped["counts"] == {"would_drop": 2}
     assert (words(db), fetch(db, "SELECT 1 FROM parked_events"), fetch(db, "SELECT 1 FROM dead_letter_actions")) == (
         [], [], [],
     )  # fmt: skip

@@ -33,7 +33,7 @@ MOST_AT_ONCE = 200
 RATE = 50
 
 QUEUED, UNDER_WAY, DONE_ALREADY, REFUSED, DROPPED = "queued", "under_way", "done_already", "refused", "dropped"
-WOULD_TAKE_EFFECT, WOULD_FAIL = "would_take_effect", "would_fail"
+WOULD_TAKE_EFFECT, WOULD_FAIL, WOULD_DROP = "would_take_effect", "would_fail", "would_drop"
 #: What can become of a letter at the desk: in Chinese and in English.
 OUTCOMES = {
     QUEUED: ("已排队重发", "will be handled again shortly"),
@@ -41,6 +41,7 @@ OUTCOMES = {
     DONE_ALREADY: ("早已生效，无需重发", "had its effect already"),
     REFUSED: ("不能重发", "cannot be sent again"),
     DROPPED: ("已作废", "dropped"),
+    WOULD_DROP: ("将作废", "would be dropped"),
     WOULD_TAKE_EFFECT: ("将会生效", "would take effect"),
     WOULD_FAIL: ("仍会失败", "would fail again"),
 }
@@ -120,7 +121,7 @@ def drop(session: Session, chosen: Chosen, decision: Decision, *, limit: int = M
 def would_drop(session: Session, chosen: Chosen, *, limit: int = MOST_AT_ONCE) -> list[Item]:
     """Say which letters a drop would close. Raises DeadLetterNotFound, DeadLetterSettled."""
     letters = take(session, chosen, limit, lock=False)
-    return [Item(letter.id, letter.handler, letter.event_id, letter.died_at, DROPPED) for letter in letters]
+    return [Item(letter.id, letter.handler, letter.event_id, letter.died_at, WOULD_DROP) for letter in letters]
 
 
 def retry(
@@ -189,36 +190,40 @@ def rehearse(
     *,
     limit: int = MOST_AT_ONCE,
 ) -> list[Item]:
-    """Say what a retry would do by doing it, each letter in a savepoint that is taken back; nothing changes.
+    """Say what a retry would do by doing it, one letter after the other; all of it is taken back at the end.
 
+    So an event that needs an earlier one finds it, as it will when both are sent again.
     Raises DeadLetterNotFound, DeadLetterSettled, and an outage of the database as it comes.
     """
     letters = take(session, chosen, limit, lock=False)
     now = database_now(session)
     items = []
-    for letter in letters:
-        opened: list[Delivery] | None = None
-        code = None
-        try:
-            opened = _open(letter, topics, now)
-            parked = _known(session, "parked_events", [(letter.handler, event) for event in opened])
-            outcome = UNDER_WAY if parked else _rehearse_one(session, letter.handler, handlers[letter.handler], opened)
-        except _Refusal as refusal:
-            outcome, code = REFUSED, refusal.code
-        except Exception as error:  # what the handler raises is the answer
-            if is_outage(error):
-                raise
-            outcome, code = WOULD_FAIL, ladder.reason_of(error)
-        items.append(
-            Item(letter.id, letter.handler, letter.event_id or _only_id(opened), letter.died_at, outcome, code)
-        )
+    with outbox.rehearsal(session):
+        # Nobody waits long for somebody who only wants to know.
+        session.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+        for letter in letters:
+            opened: list[Delivery] | None = None
+            code = None
+            try:
+                opened = _open(letter, topics, now)
+                parked = _known(session, "parked_events", [(letter.handler, event) for event in opened])
+                outcome = (
+                    UNDER_WAY if parked else _rehearse_one(session, letter.handler, handlers[letter.handler], opened)
+                )
+            except _Refusal as refusal:
+                outcome, code = REFUSED, refusal.code
+            except Exception as error:  # what the handler raises is the answer
+                if is_outage(error):
+                    raise
+                outcome, code = WOULD_FAIL, ladder.reason_of(error)
+            items.append(
+                Item(letter.id, letter.handler, letter.event_id or _only_id(opened), letter.died_at, outcome, code)
+            )
     return items
 
 
 def _rehearse_one(session: Session, handler: str, handle: Handle, events: Sequence[Delivery]) -> str:
-    with trace.traced(events[0].envelope.traceparent), outbox.rehearsal(session):
-        # Nobody waits long for somebody who only wants to know.
-        session.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+    with trace.traced(events[0].envelope.traceparent), session.begin_nested():
         claim = inbox.claim(session, handler, [event.offer for event in events])
         if claim.conflicting:
             raise _Refusal(inbox.EventIdConflict.code)
