@@ -24,6 +24,7 @@ from tests.support.hours import NOW, World
 from tests.support.services import client_of, deliver, fetch, make_service, recorded
 from tests.support.waiting import wait_for
 from xinhuo.chassis.db import Database
+from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.ladder import Delivery
 from xinhuo.contracts import codec
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
@@ -187,6 +188,26 @@ def test_what_the_handler_has_yet_to_count_is_left_to_it(service: Volunteers, wo
     assert model(service) != truth(service)
     deliver(service, "keep_statistics", on_the_way)
     assert model(service) == truth(service)
+
+
+def test_what_was_dropped_at_the_desk_is_told_apart_from_what_is_on_its_way(service: Volunteers, world: World) -> None:
+    log_some(service, world, 3)
+    on_the_way = uncounted(service)
+    dropped, waits = on_the_way[:2]
+    for delivery, state in ((dropped, "dropped"), (waits, "dropped"), (waits, "waiting")):
+        execute(
+            service,
+            "INSERT INTO dead_letters (id, event_id, handler, body, body_hash, reason, error, attempts, state)"
+            " VALUES (:id, :event, 'volunteers.keep_statistics', :body, :hash, 'handler.failed', '', 1, :state)",
+            id=new_id(), event=delivery.envelope.id, body=delivery.body, hash=delivery.offer[1], state=state,
+        )  # fmt: skip
+    try:
+        result = rebuild_statistics(service.runtime.db, dry_run=True)
+    finally:
+        execute(service, "DELETE FROM dead_letters")
+
+    assert (result.waiting, result.dropped) == (len(on_the_way), 1)
+    deliver(service, "keep_statistics", on_the_way)
 
 
 def test_what_ledger_and_log_do_not_tell_alike_is_named_and_the_ledger_believed(

@@ -75,8 +75,13 @@ def _teller(quiet: bool) -> Any:
 def _show(result: "Rebuilt", *, dry_run: bool) -> None:
     for name, totals in (("重建前 / before", result.before), ("重建后 / after", result.after)):
         typer.echo(f"{name:<18} {totals.minutes:>14,} min {totals.entries:>12,} entries {totals.cells:>8,} cells")
-    if result.waiting:
-        typer.echo(f"另有 {result.waiting:,} 条尚待处理，将照常计入 / wait to be counted as usual")
+    if coming := result.waiting - result.dropped:
+        typer.echo(f"另有 {coming:,} 条尚待处理，将照常计入 / wait to be counted as usual")
+    if result.dropped:
+        typer.echo(
+            f"另有 {result.dropped:,} 条的事件已作废，重放后才会计入 / belong to events dropped at the desk, and count "
+            "only after: xinhuo events replay --service volunteers --handler keep_statistics --since 2026-03-01"
+        )
     for row in result.first:
         key = " ".join(str(row[part]) for part in _KEY if part in row)
         typer.echo(

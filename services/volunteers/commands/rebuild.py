@@ -58,6 +58,8 @@ class Rebuilt:
     """Entries and reversals of the ledger in the new model."""
     waiting: int
     """Entries and reversals that the handler has yet to count."""
+    dropped: int
+    """Of these, those whose event was dropped at the desk: they will not be counted unless it is replayed."""
     differing: dict[str, int]
     """Rows in which the model in force was wrong, by table."""
     first: list[dict[str, Any]]
@@ -128,6 +130,7 @@ def _found(connection: sa.Connection, before: Totals) -> dict[str, Any]:
         sa.text(
             "SELECT (SELECT count(*) FROM ledger_entries) AS entries,"
             " (SELECT count(*) FROM waiting_entries) AS waiting,"
+            f" (SELECT count(*) FROM waiting_entries WHERE id IN ({_DROPPED})) AS dropped,"
             " (SELECT count(*) FROM cell_corrections) AS cells,"
             " (SELECT count(*) FROM volunteer_corrections) AS volunteers,"
             " (SELECT count(*) FROM unlike_log) AS unlike_log"
@@ -144,6 +147,7 @@ def _found(connection: sa.Connection, before: Totals) -> dict[str, Any]:
         "after": _totals(connection, "rebuilt_cells"),
         "entries": counts.entries - counts.waiting,
         "waiting": counts.waiting,
+        "dropped": counts.dropped,
         "differing": {"statistics_cells": counts.cells, "volunteer_months": counts.volunteers},
         "first": first[:SHOWN],
         "unlike_log": counts.unlike_log,
@@ -192,6 +196,13 @@ _WAITING = sa.text(
     WHERE NOT handled AND NOT EXISTS (SELECT 1 FROM rebuilt_events h WHERE h.id = e.id AND h.handled)
     """
 )
+_DROPPED = f"""
+    SELECT CAST(o.aggregateid AS uuid) FROM outbox o
+    JOIN dead_letters d ON d.event_id = o.id AND d.handler = '{HANDLER}' AND d.state = 'dropped'
+    WHERE NOT EXISTS (SELECT 1 FROM dead_letters x
+        WHERE x.event_id = o.id AND x.handler = '{HANDLER}' AND x.state = 'waiting')
+    AND NOT EXISTS (SELECT 1 FROM parked_events p WHERE p.event_id = o.id AND p.handler = '{HANDLER}')
+"""
 _NEW_VOLUNTEER_MONTHS = sa.text(
     """
     CREATE TEMPORARY TABLE rebuilt_volunteer_months AS
