@@ -1,7 +1,9 @@
 """One service on a database, without broker and server: requests by a test client, events by the ladder."""
 
+import base64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,7 +25,8 @@ from xinhuo.contracts.base import Event
 
 S = TypeVar("S", bound=Service)
 
-KEYS = Keys(bytes(range(32)))
+_MASTER = bytes(range(32))
+KEYS = Keys(_MASTER)
 
 
 def make_service(service_class: type[S], database_url: str) -> S:
@@ -33,6 +36,12 @@ def make_service(service_class: type[S], database_url: str) -> S:
     database = Database(settings.database_url_of(service_class.name), service_class.name)
     service.runtime = Runtime(settings, database, KEYS)
     return service
+
+
+def write_keys(path: Path) -> None:
+    """Write these keys' file, for a process that serves what was entered in this one."""
+    path.write_text(base64.b64encode(_MASTER).decode())
+    path.chmod(0o600)
 
 
 def client_of(service: Service) -> Client:

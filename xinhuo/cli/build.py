@@ -145,4 +145,5 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
             return str(error)
         return None
 
-    return {"database": database_up, "migration": migrated, "key": key_right}
+    encrypts = type(service).key_fits is not Service.key_fits
+    return {"database": database_up, "migration": migrated, **({"key": key_right} if encrypts else {})}

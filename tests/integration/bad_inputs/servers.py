@@ -14,7 +14,7 @@ from typing import Any
 
 from services.volunteers.service import Volunteers
 from tests.support.processes import LOOPBACK, end, free_port, listens
-from tests.support.services import make_service
+from tests.support.services import make_service, write_keys
 from tests.support.waiting import wait_for
 from xinhuo.chassis.adapters.inprocess import InProcess
 from xinhuo.chassis.topology import Topology
@@ -146,8 +146,7 @@ def on_nameko(database_url: str, amqp_uri: str, folder: Path) -> Iterator[tuple[
         "XINHUO_REQUEST_SECONDS": str(PATIENCE),
         "XINHUO_LOG_LEVEL": "debug",
     }
-    create_key = [sys.executable, "-c", "from xinhuo.cli.main import main; main()", "key", "create"]
-    subprocess.run(create_key, cwd=ROOT, env=environment, check=True, capture_output=True)
+    write_keys(folder / "master.key")
     log = folder / "api.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
