@@ -64,9 +64,9 @@ prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90
 	@exec $(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: nightly
-nightly: ## Run the long fault tests: ten seeds, power cuts, a cluster, the model 500 times (ARGS="-k cluster")
+nightly: ## Run the long tests: all on threads, ten seeds, power cuts, a cluster (ARGS="-k cluster")
 	@tools/install.sh dev
-	@exec $(BIN)/python -m tests.run --stage nightly $(ARGS)
+	@exec $(BIN)/python -m tests.run --stage threads-all --stage nightly $(ARGS)
 
 .PHONY: lock
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")

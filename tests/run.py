@@ -18,7 +18,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -89,23 +89,27 @@ def stages() -> Iterator[Stage]:
     yield Stage("e2e", ("e2e",), servers=True)
     # Proofs have servers of their own, and would disturb each other.
     yield Stage("faults", ("faults",), servers=True, leave_out=("faults/nightly",), workers=0)
-    yield Stage(
-        "threads",
+    # What runs without a broker runs on threads in the stages above, too, and imports neither of the two there;
+    # what is left out shows the same on either adapter.
+    on_threads = Stage(
+        "threads-all",
         ("conformance", "e2e"),
         servers=True,
-        # What runs without a broker runs on threads in the stages above, too, and imports neither of the two there;
-        # what is left out shows the same on either adapter.
         only="not embedded and not inprocess",
         leave_out=("e2e/test_cli.py", "e2e/test_documentation.py", "e2e/test_hours_command.py", "e2e/test_run.py"),
         without_nameko=True,
-        quick=False,
+        nightly=True,
     )
+    yield on_threads
+    # The longest of it by night only: what they show of an adapter, conformance shows in small.
+    longest = ("e2e/test_kill.py", "e2e/test_replay.py", "e2e/test_dead_letters.py", "e2e/test_subscribing.py")
+    yield replace(on_threads, name="threads", leave_out=(*on_threads.leave_out, *longest), quick=False, nightly=False)
     # Another Python and another PostgreSQL together: which of the two a failure comes from is soon found.
     newer = python_3_13()
     older = Debian15Postgres.installed()
     yield Stage(
         "other-versions",
-        ("unit", "contract", "integration", "e2e/test_slice.py", "e2e/test_redelivery.py"),
+        ("unit", "contract", "integration", "e2e/test_slice.py"),
         servers=True,
         # What our own servers refuse, and what the stack does to whom, was shown on the versions that we ship for.
         leave_out=("integration/traps", "integration/bad_inputs"),
