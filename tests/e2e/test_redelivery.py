@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import amqp
 import psycopg
 import requests
 from kombu import Connection
@@ -23,6 +22,7 @@ from tests.support.messages import JSON, Message, publish
 from tests.support.processes import LOOPBACK, end, tail
 from tests.support.waiting import wait_for
 from xinhuo.chassis import config
+from xinhuo.chassis.adapters.amqp import ConfirmingPublisher
 from xinhuo.chassis.adapters.inprocess import InProcess, MemoryPublisher
 from xinhuo.chassis.markers import Subscription, marked
 from xinhuo.chassis.wire import Outgoing
@@ -30,6 +30,8 @@ from xinhuo.cli import build
 from xinhuo.cli.embedded import EmbeddedPostgres
 
 TIMES = 2
+#: As many are confirmed together.
+AT_ONCE = 500
 PATIENCE = 60
 #: The broker gives a message twenty times more, and calls it dead when it comes back once more.
 ONE_TOO_OFTEN = 21
@@ -75,23 +77,17 @@ class WayIn:
 
 @contextmanager
 def by_rabbitmq(installation: Installation) -> Iterator[WayIn]:
-    """Publish to the exchanges; the services' metrics tell what arrived."""
+    """Publish to the exchanges, confirmed; the services' metrics tell what arrived."""
     installation.serve()
 
     def publish(messages: list[Outgoing]) -> None:
-        with Connection(installation.settings["AMQP_URI"]) as connection, connection.channel() as channel:
-            for message in messages:
-                channel.basic_publish(
-                    amqp.Message(
-                        message.body,
-                        content_type=JSON,
-                        message_id=message.message_id,
-                        type=message.type,
-                        delivery_mode=2,
-                    ),
-                    exchange=message.exchange,
-                    routing_key=message.routing_key,
-                )
+        publisher = ConfirmingPublisher(installation.settings["AMQP_URI"], name="test", confirm_seconds=PATIENCE)
+        try:
+            for start in range(0, len(messages), AT_ONCE):
+                batch = messages[start : start + AT_ONCE]
+                assert publisher.publish(batch) == unroutable(batch)
+        finally:
+            publisher.close()
 
     def duplicates(handler: str) -> float:
         service = handler.partition(".")[0]

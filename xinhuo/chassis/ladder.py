@@ -125,6 +125,23 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
     metrics.HANDLING_SECONDS.labels(db.service, handler).observe(time.perf_counter() - started)
 
 
+def handle_once(session: Session, handler: str, handle: Handle, deliveries: Sequence[Delivery]) -> bool:
+    """Handle those that had no effect yet; return whether there were any.
+
+    Whatever is wrong with it shows before it is committed. Raises EventIdConflict when an id belongs to another body,
+    and what the handler raises.
+    """
+    claim = inbox.claim(session, handler, [delivery.offer for delivery in deliveries])
+    if claim.conflicting:
+        raise inbox.EventIdConflict("an id belongs to another body")
+    fresh = {one.envelope.id: one.envelope for one in deliveries if one.envelope.id in claim.fresh}
+    if fresh:
+        handle(session, list(fresh.values()))
+        session.flush()
+        session.execute(CHECK_NOW)
+    return bool(fresh)
+
+
 def _park_or_bury(db: Database, handler: str, delivery: Delivery, error: Exception) -> None:
     with db.transaction() as session:
         if is_permanent(error):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from xinhuo.contracts import codec
 
-from . import inbox, ladder, logs, metrics, trace
+from . import ladder, logs, metrics, trace
 from .db import Database, is_outage
 from .ladder import Delivery, Handle
 
@@ -47,12 +47,13 @@ def retry_parked(
 
 def _start(whose: str, *, next_attempt: str, most: str = "1") -> sa.TextClause:
     """Return what takes the next events that are due; it is committed before they are handled."""
+    # Materialized: a plan that ran this again for each row would take more of them than it may.
     return sa.text(
-        f"UPDATE parked_events p SET starts = starts + 1, next_attempt_at = {next_attempt}"  # noqa: S608  (text from below)
-        " FROM (SELECT event_id AS id, handler AS whose FROM parked_events"
+        "WITH due AS MATERIALIZED (SELECT event_id AS id, handler AS whose FROM parked_events"  # noqa: S608  (text from below)
         f" WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers) AND {whose}"
-        f" ORDER BY next_attempt_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"
-        " WHERE p.event_id = due.id AND p.handler = due.whose RETURNING p.event_id, p.handler"
+        f" ORDER BY next_attempt_at LIMIT {most} FOR UPDATE SKIP LOCKED)"
+        f" UPDATE parked_events p SET starts = starts + 1, next_attempt_at = {next_attempt} FROM due"
+        " WHERE p.event_id = due.id AND p.handler = due.whose RETURNING p.event_id, p.handler, p.starts"
     )
 
 
@@ -105,24 +106,13 @@ def _handle_batch(db: Database, handler: str, handle: Handle, ids: list[UUID]) -
         if not deliveries:
             return 0
         with trace.traced(deliveries[0].envelope.traceparent):
-            _handle_once(session, handler, handle, deliveries)
+            ladder.handle_once(session, handler, handle, deliveries)
         session.execute(
             sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = ANY(:ids)"),
             {"handler": handler, "ids": [row.event_id for row in rows]},
         )
     metrics.EVENTS_CONSUMED.labels(db.service, handler, "ok").inc(len(rows))
     return len(rows)
-
-
-def _handle_once(session: Session, handler: str, handle: Handle, deliveries: list[Delivery]) -> None:
-    """Handle those that had no effect yet, so that whatever is wrong with it shows before it is committed."""
-    claim = inbox.claim(session, handler, [delivery.offer for delivery in deliveries])
-    if claim.conflicting:
-        raise inbox.EventIdConflict("an id belongs to another body")
-    if fresh := [one.envelope for one in deliveries if one.envelope.id in claim.fresh]:
-        handle(session, fresh)
-        session.flush()
-        session.execute(ladder.CHECK_NOW)
 
 
 def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClause) -> int | None:
@@ -135,9 +125,11 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
         row = session.execute(
             sa.text(
                 "SELECT event_id, handler, body, attempts, starts, retry_of FROM parked_events"
-                " WHERE event_id = :id AND handler = :handler FOR UPDATE SKIP LOCKED"
+                # Not SKIP LOCKED: whoever looked for events at the same moment still holds, for an instant, those
+                # that it found taken. If another process has begun it since, the number of starts differs.
+                " WHERE event_id = :id AND handler = :handler AND starts = :starts FOR UPDATE"
             ),
-            {"id": started.event_id, "handler": started.handler},
+            {"id": started.event_id, "handler": started.handler, "starts": started.starts},
         ).one_or_none()
         if row is None:
             return 0
@@ -162,7 +154,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
             return 1
         try:
             with trace.traced(delivery.envelope.traceparent), session.begin_nested():
-                _handle_once(session, row.handler, handlers[row.handler], [delivery])
+                ladder.handle_once(session, row.handler, handlers[row.handler], [delivery])
         except Exception as error:  # the next step of the ladder, below, is where it goes
             if is_outage(error):
                 raise

@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from .dead_shown import progress, show_groups, show_letters, show_one, show_result, spoken, summary
-from .dead_work import check_handler, check_waiting, chosen_by, counted, decision_of, desks_of, homes_of, portions
+from .dead_work import check_handler, chosen_by, counted, decision_of, desks_of, homes_of, portions
 from .exits import EXIT_CODES, Exit
 from .output import Json, fail, print_json
 
@@ -126,7 +126,7 @@ def show(
     if as_json and body == Path("-"):
         fail(Exit.USAGE, "--json 与 --body - 不能同用 / --json and --body - do not go together")
     with desks_of(service) as desks:
-        name, db = homes_of(desks, [letter_id])[0][:2]
+        name, db = homes_of(desks, [letter_id], waiting=False)[0][:2]
         with db.transaction() as session:
             found = {"service": name, **lists.letter(session, letter_id)}
             raw = lists.raw_body(session, letter_id) if body else b""
@@ -263,9 +263,7 @@ def _decide(
         fail(Exit.USAGE, "编号与 --limit 不能同用 / ids and --limit do not go together")
     result: list[dict[str, Any]] = []
     with desks_of(service) as desks:
-        homes = homes_of(desks, chosen.ids) if chosen.ids else counted(desks, chosen)
-        if chosen.ids:
-            check_waiting(homes)
+        homes = homes_of(desks, chosen.ids, waiting=True) if chosen.ids else counted(desks, chosen)
         total = sum(count for *_, count in homes)
         total = min(total, limit) if limit else total
         if not total and chosen.handler:

@@ -36,39 +36,30 @@ def portions(chosen: "Chosen", most: int, work: Callable[["Chosen", int], "list[
         chosen = replace(chosen, after=(items[-1].died_at, items[-1].id))
 
 
-def homes_of(desks: "Desks", ids: Sequence[UUID]) -> "list[Home]":
-    """Find the services that have the letters named. Raises DeadLetterNotFound."""
+def homes_of(desks: "Desks", ids: Sequence[UUID], *, waiting: bool) -> "list[Home]":
+    """Find the services that have the letters named. Raises DeadLetterNotFound.
+
+    With ``waiting`` it raises DeadLetterSettled when one of them does not wait, before anything is done about any.
+    """
     import sqlalchemy as sa
 
-    from xinhuo.chassis.desk.choice import Chosen, DeadLetterNotFound
+    from xinhuo.chassis.desk.choice import Chosen, DeadLetterNotFound, DeadLetterSettled
 
     homes: list[Home] = []
-    missing = set(ids)
+    states: dict[UUID, str] = {}
     for name, db in desks:
         with db.transaction() as session:
-            statement = sa.text("SELECT id FROM dead_letters WHERE id = ANY(:ids)")
-            found = set(session.scalars(statement, {"ids": list(ids)}))
+            statement = sa.text("SELECT id, state FROM dead_letters WHERE id = ANY(:ids)")
+            found = {row.id: row.state for row in session.execute(statement, {"ids": list(ids)})}
         if found:
             homes.append((name, db, Chosen(ids=tuple(one for one in dict.fromkeys(ids) if one in found)), len(found)))
-        missing -= found
-    if missing:
+        states |= found
+    if missing := set(ids) - states.keys():
         raise DeadLetterNotFound(sorted(missing))
-    return homes
-
-
-def check_waiting(homes: "Sequence[Home]") -> None:
-    """Raise DeadLetterSettled when one of the letters named does not wait, before anything is done about any."""
-    import sqlalchemy as sa
-
-    from xinhuo.chassis.desk.choice import DeadLetterSettled
-
-    settled: dict[UUID, str] = {}
-    for _, db, chosen, _ in homes:
-        with db.transaction() as session:
-            statement = sa.text("SELECT id, state FROM dead_letters WHERE id = ANY(:ids) AND state <> 'waiting'")
-            settled |= {row.id: row.state for row in session.execute(statement, {"ids": list(chosen.ids)})}
-    if settled:
+    settled = {one: state for one, state in states.items() if state != "waiting"}
+    if waiting and settled:
         raise DeadLetterSettled(settled)
+    return homes
 
 
 def check_handler(handler: str) -> None:

@@ -28,7 +28,7 @@ def command(
         plain: dict[str, Any] = {"ok": not counts["error"], **counts, "findings": [one.as_json() for one in findings]}
         print_json(plain)
     else:
-        _show(findings)
+        _show(findings, counts)
     raise typer.Exit(Exit.REFUSED if counts["error"] else Exit.OK)
 
 
@@ -48,7 +48,7 @@ def run(environment: Mapping[str, str]) -> "list[Finding]":
     return sorted(found, key=lambda one: list(_SIGNS).index(one.level))
 
 
-def _show(findings: "list[Finding]") -> None:
+def _show(findings: "list[Finding]", counts: Mapping[str, int]) -> None:
     from .checkup.findings import CODES
 
     for one in findings:
@@ -64,8 +64,7 @@ def _show(findings: "list[Finding]") -> None:
             "neither databases nor RabbitMQ were looked at: run it with the environment that the services have"
         )
         return
-    counts = [sum(one.level == level for one in findings) for level in ("error", "warning")]
-    if counts[0]:
-        typer.echo(f"错误 / errors: {counts[0]}，提醒 / warnings: {counts[1]}")
+    if counts["error"]:
+        typer.echo(f"错误 / errors: {counts['error']}，提醒 / warnings: {counts['warning']}")
     else:
         typer.echo("✓ 没有发现错误 / no error found")

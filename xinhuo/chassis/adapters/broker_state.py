@@ -15,6 +15,7 @@ from kombu import Connection
 from ..topology import Queue, Topology
 from ..wire import BrokerUnavailable
 from .amqp import LOST, connect, drop
+from .amqp_topology import declare_exchange, declare_queue
 
 MISSING, SAME, DIFFERS, RETIRED = "missing", "same", "differs", "retired"
 _MOST_ARGUMENTS = 20
@@ -76,7 +77,7 @@ def apply(uri: str, topology: Topology, *, replace_empty: bool = False) -> list[
         items = {(item.kind, item.name): item for item in asking.everything(topology)}
         for name in topology.exchanges:
             if items["exchange", name].state == MISSING:
-                asking.ask(lambda channel, name=name: _declare_exchange(channel, name))
+                asking.ask(lambda channel, name=name: declare_exchange(channel, name))
                 items["exchange", name] = replace(items["exchange", name], done="made")
         for queue in topology.queues:
             item = items["queue", queue.name]
@@ -87,18 +88,8 @@ def apply(uri: str, topology: Topology, *, replace_empty: bool = False) -> list[
             elif item.state == DIFFERS:
                 continue
             items["queue", queue.name] = item
-            asking.ask(lambda channel, queue=queue: _make(channel, queue))
+            asking.ask(lambda channel, queue=queue: declare_queue(channel, queue))
         return list(items.values())
-
-
-def _declare_exchange(channel: Any, name: str) -> None:
-    channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
-
-
-def _make(channel: Any, queue: Queue) -> None:
-    channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=queue.arguments)
-    for exchange, key in queue.bindings:
-        channel.queue_bind(queue.name, exchange, key)
 
 
 class _Asking:

@@ -24,7 +24,7 @@ from ..ids import new_id
 from ..ladder import Delivery, Handle
 from ..markers import Subscription, marked
 from ..topology import queue_name
-from ..wire import FUTURE
+from ..wire import FUTURE, TIME_IN_FUTURE
 from .choice import Chosen, take
 
 #: As many letters are decided about in one transaction; a body may have a MiB.
@@ -210,7 +210,7 @@ def rehearse(
                 outcome = (
                     UNDER_WAY if parked else _rehearse_one(session, letter.handler, handlers[letter.handler], opened)
                 )
-            except _Refusal as refusal:
+            except (_Refusal, inbox.EventIdConflict) as refusal:
                 outcome, code = REFUSED, refusal.code
             except Exception as error:  # what the handler raises is the answer
                 if is_outage(error):
@@ -224,16 +224,8 @@ def rehearse(
 
 def _rehearse_one(session: Session, handler: str, handle: Handle, events: Sequence[Delivery]) -> str:
     with trace.traced(events[0].envelope.traceparent), session.begin_nested():
-        claim = inbox.claim(session, handler, [event.offer for event in events])
-        if claim.conflicting:
-            raise _Refusal(inbox.EventIdConflict.code)
-        fresh = {event.envelope.id: event.envelope for event in events if event.envelope.id in claim.fresh}
-        if not fresh:
-            return DONE_ALREADY
-        handle(session, list(fresh.values()))
-        session.flush()
-        session.execute(ladder.CHECK_NOW)
-    return WOULD_TAKE_EFFECT
+        fresh = ladder.handle_once(session, handler, handle, events)
+    return WOULD_TAKE_EFFECT if fresh else DONE_ALREADY
 
 
 def _open(letter: Any, topics: Mapping[str, frozenset[str]], now: datetime) -> list[Delivery]:
@@ -248,7 +240,7 @@ def _open(letter: Any, topics: Mapping[str, frozenset[str]], now: datetime) -> l
     if any(event.envelope.type not in topics[letter.handler] for event in events):
         raise _Refusal("event.not_subscribed")
     if any(event.envelope.time > now + FUTURE for event in events):
-        raise _Refusal("event.time_in_future")
+        raise _Refusal(TIME_IN_FUTURE)
     return events
 
 

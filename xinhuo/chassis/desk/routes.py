@@ -220,14 +220,8 @@ class DeadLetterRoutes:
         if body["dry_run"]:
             items = decisions.rehearse(session, decisions.handlers_of(self), topics, chosen, limit=_most(body))
         else:
-            items = decisions.retry(
-                session,
-                topics,
-                chosen,
-                _decision(body),
-                rate=body["rate"],
-                limit=_most(body),
-            )
+            decision, rate = _decision(body), body["rate"]
+            items = decisions.retry(session, topics, chosen, decision, rate=rate, limit=_most(body))
         return _decided(session, chosen, body, items, "retry")
 
     @http("POST", "/v1/dead-letters:drop", accepts=DropDeadLetters, returns=Decided, errors=_ERRORS)
