@@ -168,10 +168,10 @@ def test_of_two_changes_made_together_on_one_revision_one_wins(client: Client) -
     register_units(client, UNITS[:1])
     kinds = ("town", "village")
     answers = at_once(
-        list(
+        [
             lambda kind=kind: client.patch("/v1/units/TS-JY", json={"kind": kind}, headers={"If-Match": '"1"'})  # type: ignore[misc]
             for kind in kinds
-        )
+        ]
     )
     assert sorted(answer.status_code for answer in answers) == [200, 412]
 

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.support import apt
 
 _LIBRARY = "usr/lib/*/faketime/libfaketime.so.1"
 
@@ -14,8 +15,7 @@ def library() -> Path:
     """Return faketime's library, installed if need be and possible; else skips the test."""
     found = next(Path("/").glob(_LIBRARY), None)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "libfaketime"]
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        apt.install("libfaketime")
         found = next(Path("/").glob(_LIBRARY), None)
     if found is None:
         pytest.skip("libfaketime is missing: apt-get install libfaketime")

@@ -1,6 +1,5 @@
 """Private RabbitMQ nodes: own ports, epmd and cookie, on the loopback interface, ended with their tests."""
 
-import contextlib
 import json
 import os
 import secrets
@@ -13,13 +12,13 @@ from urllib.parse import quote
 
 import amqp
 
+from tests.support import apt
 from tests.support.processes import LOOPBACK, MARK, ServersUnavailable, end, free_port, listens, send, tail
 from tests.support.waiting import wait_for
 
 # Debian's wrappers in /usr/sbin switch to the user and the cookie of the installed service, and so never find
 # a node that somebody else runs; the scripts behind them do as they are told.
 SCRIPT_FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
-POLICY = Path("/usr/sbin/policy-rc.d")
 START_SECONDS = 120
 CTL_SECONDS = 60
 
@@ -37,7 +36,7 @@ def ensure_installed() -> Path:
     folder = installed()
     if folder is None and os.geteuid() == 0 and shutil.which("apt-get"):
         print("RabbitMQ is missing: apt-get install rabbitmq-server", flush=True)
-        _apt_install("rabbitmq-server")
+        apt.install("rabbitmq-server")
         folder = installed()
     if folder is None:
         raise ServersUnavailable(
@@ -47,39 +46,6 @@ def ensure_installed() -> Path:
             "or set XINHUO_TEST_AMQP_URI=amqp://user:password@host/vhost"
         )
     return folder
-
-
-def _apt_install(package: str) -> None:
-    """Install a Debian package without letting it start its service on the well-known ports."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with _services_stay_down(package):
-        subprocess.run(["apt-get", "update", "-qq"], env=environment, check=False)
-        subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
-            env=environment,
-            check=False,
-            stdout=subprocess.DEVNULL,
-        )
-
-
-@contextlib.contextmanager
-def _services_stay_down(service: str) -> Any:
-    """Make Debian's policy refuse to start services for a while; keeps a policy that refuses already."""
-    refuses = POLICY.exists() and subprocess.run([POLICY, service, "start"], check=False).returncode == 101
-    if refuses:
-        yield
-        return
-    kept = POLICY.with_name("policy-rc.d.before-xinhuo-tests")
-    if POLICY.exists():
-        POLICY.rename(kept)
-    try:
-        POLICY.write_text("#!/bin/sh\nexit 101\n")
-        POLICY.chmod(0o755)
-        yield
-    finally:
-        POLICY.unlink(missing_ok=True)
-        if kept.exists():
-            kept.rename(POLICY)
 
 
 class Epmd:

@@ -11,10 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.faults.hands import noted_in
 from tests.faults.judging import assert_proved
 from tests.support.clocks import with_clock, with_clock_of
 from xinhuo.cli.prove import run
-from xinhuo.cli.prove.faults import Fault, Hands, Injector
+from xinhuo.cli.prove.faults import Fault, Hands
 from xinhuo.cli.prove.servers import Servers
 from xinhuo.cli.prove.system import real_command
 
@@ -62,12 +63,8 @@ def test_wrong_clocks_lose_nothing_and_date_nothing(own: Servers, tmp_path: Path
             )
         ahead.append(found)
 
-    def remember(hands: Hands) -> Injector:
-        given.append(hands)
-        return Injector(hands)
-
     options = run.Options(
-        600, 11, rate=20, with_plain=False, folder=tmp_path, until_planned=True, people=300, injector=remember,
+        600, 11, rate=20, with_plain=False, folder=tmp_path, until_planned=True, people=300, injector=noted_in(given),
         planned=[Fault(4.0 + number, "clock_jump", number) for number in range(len(JUMPS))],
         actions={"clock_jump": jump}, command_of=command_of,
     )  # fmt: skip

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.hands import noted_in
 from tests.faults.judging import assert_proved
 from tests.support.processes import LOOPBACK
 from tests.support.servers import Epmd, RabbitNode, Servers, WheelPostgres
 from tests.support.waiting import wait_for
 from xinhuo.cli.prove import run
 from xinhuo.cli.prove import servers as prove_servers
-from xinhuo.cli.prove.faults import Fault, Hands, Injector
+from xinhuo.cli.prove.faults import Fault, Hands
 
 NODES = 3
 AWAY_SECONDS, BACK_SECONDS = 12.0, 6.0
@@ -116,16 +117,12 @@ def test_a_cluster_of_three_goes_on_without_any_one(
         bring_back(members[number], others)
         time.sleep(BACK_SECONDS)
 
-    def remember(given: Hands) -> Injector:
-        hands.append(given)
-        return Injector(given)
-
     servers = prove_servers.Servers(
         members[0].uri(), postgres_url, add_vhost=members[0].add_vhost, delete_vhost=members[0].delete_vhost,
         settled=lambda: [node.write_down() for node in members] and None,
     )  # fmt: skip
     options = run.Options(
-        600, 3, rate=25, with_plain=False, folder=tmp_path, until_planned=True, people=300, injector=remember,
+        600, 3, rate=25, with_plain=False, folder=tmp_path, until_planned=True, people=300, injector=noted_in(hands),
         planned=[Fault(3.0 + number, "without_one", number) for number in range(NODES)],
         actions={"without_one": without_one},
     )  # fmt: skip

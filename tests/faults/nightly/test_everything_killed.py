@@ -7,11 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.faults.hands import noted_in
 from tests.faults.judging import assert_proved
 from tests.faults.servers import own_servers
 from tests.support.waiting import wait_for
 from xinhuo.cli.prove import run
-from xinhuo.cli.prove.faults import Fault, Hands, Injector
+from xinhuo.cli.prove.faults import Fault, Hands
 
 ROWS, CUTS = 20_000, 10
 
@@ -48,15 +49,11 @@ def test_ten_power_cuts_amid_an_import_of_twenty_thousand_rows(tmp_path: Path) -
                 servers.actions[back](chance)
             fleet.wait_ready(120)
 
-        def remember(hands: Hands) -> Injector:
-            given.append(hands)
-            return Injector(hands)
-
         luck = random.Random(10)
         planned = [Fault(3.0 + number / 10, "power_cut", luck.randrange(2**31)) for number in range(CUTS)]
         options = run.Options(
             600, 10, rate=4, with_plain=False, folder=tmp_path, planned=planned, import_rows=ROWS, people=400,
-            patience=300, until_planned=True, injector=remember, actions={"power_cut": power_cut},
+            patience=300, until_planned=True, injector=noted_in(given), actions={"power_cut": power_cut},
         )  # fmt: skip
 
         found = run.prove(servers, options)

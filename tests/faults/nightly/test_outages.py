@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from tests.faults.hands import noted_in
 from tests.faults.judging import assert_proved
 from tests.faults.servers import of, own_pair
 from tests.support.servers import RabbitNode
 from xinhuo.cli.prove import history, run
-from xinhuo.cli.prove.faults import Fault, Hands, Injector
+from xinhuo.cli.prove.faults import Fault, Hands
 from xinhuo.cli.prove.servers import Servers
 
 Act = Callable[[Hands, Servers, random.Random], None]
@@ -38,10 +39,6 @@ class Outage:
             servers = of(node, postgres)
             hands: list[Hands] = []
 
-            def remember(given: Hands) -> Injector:
-                hands.append(given)
-                return Injector(given)
-
             planned = [Fault(4.0 + number, "outage", number) for number in range(times)]
             options = run.Options(
                 seconds,
@@ -51,7 +48,7 @@ class Outage:
                 planned=planned,
                 until_planned=True,
                 people=300,
-                injector=remember,
+                injector=noted_in(hands),
                 actions={"outage": lambda chance: act(hands[0], servers, chance)},
                 **more,
             )
