@@ -120,7 +120,7 @@ def summary(result: list[dict[str, Any]], dry_run: bool) -> dict[str, Any]:
 def _when(instant: datetime | None) -> str | None:
     from xinhuo.chassis.web.schema import OFFICE_ZONE
 
-    return f"{instant.astimezone(OFFICE_ZONE):%Y-%m-%d %H:%M:%S}" if instant else None
+    return instant.astimezone(OFFICE_ZONE).isoformat(" ", "seconds") if instant else None
 
 
 def _console(*, stderr: bool = False) -> "Console":
