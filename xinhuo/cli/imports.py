@@ -149,7 +149,7 @@ def state_label(found: dict[str, Any]) -> str:
 
 def spoken(instant: str | None) -> str:
     """Return an instant of the API in office time, to the minute."""
-    return datetime.fromisoformat(instant).astimezone(_OFFICE_ZONE).isoformat(" ", "minutes") if instant else "—"
+    return f"{datetime.fromisoformat(instant).astimezone(_OFFICE_ZONE):%Y-%m-%d %H:%M}" if instant else "—"
 
 
 def reasons_of(found: dict[str, Any]) -> list[dict[str, Any]]:
