@@ -54,9 +54,14 @@ format: ## Format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: ## Measure throughput beside plain nameko (ARGS="--quick --json")
-	@tools/install.sh dev
+bench: ## Measure beside plain nameko, FastStream and the machine's limits (ARGS="--quick --json")
+	@tools/install.sh bench
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: ## Measure beside ten thousand, a million and ten million records; hours (ARGS="--rows 10000,1000000")
+	@tools/install.sh bench
+	@exec $(BIN)/python -m benchmarks.growth $(ARGS)
 
 .PHONY: prove
 prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90 --seed 7 --json")
@@ -74,6 +79,8 @@ lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARG
 	$(LOCK) $(ARGS) --extra nameko pyproject.toml requirements/build.in -o requirements/runtime.txt
 	$(LOCK) $(ARGS) --extra nameko --extra dev -c requirements/runtime.txt pyproject.toml requirements/build.in \
 		-o requirements/dev.txt
+	$(LOCK) --extra nameko --extra dev --extra bench -c requirements/dev.txt pyproject.toml requirements/build.in \
+		-o requirements/bench.txt
 	$(LOCK) -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/threads.txt
 	$(LOCK) --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
 

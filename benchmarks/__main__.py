@@ -1,121 +1,167 @@
-"""``python -m benchmarks [--quick] [--json]``: the same job by Xinhuo and by plain nameko, interleaved in one run."""
+"""``make bench ARGS="[--quick] [--json] [--write]"``: one job by Xinhuo and by others, interleaved in one run."""
 
 import argparse
+import contextlib
 import json
-import os
-import platform
 import signal
-import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
 from rich.console import Console
-from rich.table import Table
 
 from tests.support.rabbit import RabbitNode
 from xinhuo.cli.embedded import EmbeddedPostgres
 
-from . import ours, plain
-from .records import Figures, make_load
+from . import limits, ours, report
+from .baselines import FASTSTREAM, PLAIN, Rounds
+from .records import Figures, Paced
 
-WORKER_SETTINGS = (10, 32, 64)
-VOLUNTEERS = 400
+VOLUNTEERS = 2000
+RATE = 100.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    single: int
+    baseline: int
+    batch: int
+    fan_out: int
+    paced_seconds: int
+    paced_rounds: int
+
+
+QUICK = Size(rounds=3, single=6000, baseline=1000, batch=30_000, fan_out=10_000, paced_seconds=20, paced_rounds=1)
+FULL = Size(rounds=5, single=12_000, baseline=2000, batch=60_000, fan_out=20_000, paced_seconds=60, paced_rounds=3)
+
+
+@dataclass
+class Measured:
+    """The figures of all rounds, in their order."""
+
+    single: list[Figures] = field(default_factory=list)
+    plain: list[Figures] = field(default_factory=list)
+    faststream: list[Figures] = field(default_factory=list)
+    batch: list[Figures] = field(default_factory=list)
+    paced: list[Paced] = field(default_factory=list)
+    plain_paced: list[Paced] = field(default_factory=list)
+    faststream_paced: list[Paced] = field(default_factory=list)
+    fan_out: list[Figures] = field(default_factory=list)
+    fan_out_limit: list[float] = field(default_factory=list)
+    publish_limit: float = 0.0
+    commit_limit: float = 0.0
+    row_limit: float = 0.0
+    workers: dict[str, int] = field(default_factory=dict)
 
 
 def main() -> int:
-    """Run the benchmark and print a table, or with --json one JSON object."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller loads, three rounds; under five minutes")
+    """Measure, print a table or one JSON object, and with --write make docs/performance.md anew."""
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller loads, under ten minutes")
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument("--write", action="store_true", help=f"write {report.PAGE} even after a quick run")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped on the way out
     say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
-    rounds = 3 if options.quick else 5
-    plain_records, our_records = (1000, 6000) if options.quick else (2000, 12000)
-    with tempfile.TemporaryDirectory(prefix="xinhuo-bench-") as folder:
-        node = RabbitNode(Path(folder) / "rabbit")
-        node.start()
-        postgres = EmbeddedPostgres(Path(folder) / "data", database="bench")
-        try:
-            url = postgres.start()
-            best = _best_setting(node, url, plain_records // 2, say)
-            ours_rates, plain_rates = [], []
-            with ours.System(node.add_vhost("ours"), url, Path(folder) / "ours", VOLUNTEERS) as system:
-                for number in range(rounds):
-                    mine = system.run_round(our_records)
-                    ours_rates.append(mine)
-                    theirs = _plain_round(node, url, plain_records, best, f"plain-{number}")
-                    plain_rates.append(theirs)
-                    say.print(
-                        f"round {number + 1}: Xinhuo {mine.per_second:.0f}/s, plain nameko {theirs.per_second:.0f}/s"
-                    )
-        finally:
-            postgres.stop()
-            node.stop()
-    result = _result(ours_rates, plain_rates, best, our_records, plain_records)
+    noise = report.Noise()
+    size = QUICK if options.quick else FULL
+    measured = measure(size, say)
+    result = report.result(measured, noise, quick=options.quick, size=size)
     if options.json:
         print(json.dumps(result))
     else:
-        _print(result, say)
+        report.show(result, say)
+    if options.write or not options.quick:
+        report.write(result)
     return 0
 
 
-def _plain_round(node: RabbitNode, url: str, records: int, workers: int, vhost: str) -> Figures:
-    """Measure the baseline on a vhost of its own, so that its queues start empty."""
-    uri = node.add_vhost(vhost)
+def measure(size: Size, say: Console) -> Measured:
+    """Run all rounds on one broker and one database with fsync."""
+    found = Measured()
+    with tempfile.TemporaryDirectory(prefix="xinhuo-bench-") as name, servers(Path(name)) as (node, url):
+        folder = Path(name)
+        plain, faststream = (Rounds(each, node, url, VOLUNTEERS) for each in (PLAIN, FASTSTREAM))
+        for baseline in (plain, faststream):
+            baseline.choose(size.baseline // 2)
+            found.workers[baseline.baseline.name] = baseline.workers
+            tried = ", ".join(f"{workers}: {rate:.0f}/s" for workers, rate in baseline.tried.items())
+            say.print(f"{baseline.baseline.name} by its number of workers: {tried}")
+        with ours.System(node.add_vhost("ours"), url, folder / "ours", VOLUNTEERS) as system:
+            for number in range(size.rounds):
+                found.single.append(system.single(size.single))
+                found.plain.append(plain.single(size.baseline))
+                found.faststream.append(faststream.single(size.baseline))
+                found.batch.append(system.batches(size.batch))
+                rates = (found.single, found.plain, found.faststream, found.batch)
+                mine, theirs, others, batch = (each[-1].per_second for each in rates)
+                say.print(
+                    f"round {number + 1}: Xinhuo {mine:.0f}/s, plain nameko {theirs:.0f}/s, FastStream {others:.0f}/s;"
+                    f" Xinhuo with 500 a request {batch:.0f}/s"
+                )
+            records = int(RATE * size.paced_seconds)
+            for _ in range(size.paced_rounds):
+                found.paced.append(system.paced(records, RATE))
+                found.plain_paced.append(plain.paced(records, RATE))
+                found.faststream_paced.append(faststream.paced(records, RATE))
+                say.print(
+                    f"at {RATE:.0f}/s: p99 Xinhuo {found.paced[-1].p99_ms:.0f} ms,"
+                    f" plain nameko {found.plain_paced[-1].p99_ms:.0f} ms,"
+                    f" FastStream {found.faststream_paced[-1].p99_ms:.0f} ms"
+                )
+            event = system.event()
+        _fan_out(found, size, node, url, folder, event, say)
+        found.publish_limit = limits.publishes_per_second(node, event)
+        found.commit_limit = limits.commits_per_second(url, event)
+        found.row_limit = limits.rows_per_second(url, event)
+    return found
+
+
+def _fan_out(found: Measured, size: Size, node: RabbitNode, url: str, folder: Path, event: bytes, say: Console) -> None:
+    """Measure Xinhuo with one event a message, and beside it the broker with three consumers that do nothing."""
+    other = _database(url, "one_a_message")
+    program = "benchmarks.one_a_message"
+    with ours.System(node.add_vhost("single"), other, folder / "single", VOLUNTEERS, program=program) as system:
+        for _ in range(size.rounds):
+            found.fan_out.append(system.batches(size.fan_out))
+            found.fan_out_limit.append(limits.fan_out_per_second(node, event, size.fan_out))
+            say.print(
+                f"fan-out to three, one event a message: {found.fan_out[-1].per_second:.0f}/s"
+                f" of at most {found.fan_out_limit[-1]:.0f}/s"
+            )
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[tuple[RabbitNode, str]]:
+    """Run a broker and a database with fsync that knows the moment of each commit."""
+    node = RabbitNode(folder / "rabbit")
+    postgres = EmbeddedPostgres(folder / "data", database="bench")
     try:
-        return plain.run_round(uri, url, make_load(records, VOLUNTEERS), workers)
+        node.start()
+        url = postgres.start()
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text("ALTER SYSTEM SET track_commit_timestamp = on"))
+        engine.dispose()
+        postgres.stop()
+        yield node, postgres.start()
     finally:
-        node.delete_vhost(vhost)
+        postgres.stop()
+        node.stop()
 
 
-def _best_setting(node: RabbitNode, url: str, records: int, say: Console) -> int:
-    """Return the number of workers with which the baseline is fastest."""
-    rates = {}
-    for workers in WORKER_SETTINGS:
-        rates[workers] = _plain_round(node, url, records, workers, f"try-{workers}").per_second
-        say.print(f"plain nameko with {workers} workers: {rates[workers]:.0f}/s")
-    return max(rates, key=lambda workers: rates[workers])
-
-
-def _result(
-    mine: list[Figures], theirs: list[Figures], workers: int, our_records: int, plain_records: int
-) -> dict[str, object]:
-    def median(figures: list[Figures]) -> float:
-        return statistics.median(figure.per_second for figure in figures)
-
-    ratios = [a.per_second / b.per_second for a, b in zip(mine, theirs, strict=True)]
-    return {
-        "single_vs_plain": round(median(mine) / median(theirs), 2),
-        "single_per_second": round(median(mine), 1),
-        "plain_per_second": round(median(theirs), 1),
-        "public_lag_seconds": round(statistics.median(figure.public_lag_seconds for figure in mine), 2),
-        "rounds": len(mine),
-        "ratio_min": round(min(ratios), 2),
-        "ratio_max": round(max(ratios), 2),
-        "single_rates": [round(figure.per_second, 1) for figure in mine],
-        "plain_rates": [round(figure.per_second, 1) for figure in theirs],
-        "plain_workers": workers,
-        "records": {"xinhuo": our_records, "plain": plain_records},
-        "connections": 64,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "load_average": round(os.getloadavg()[0], 2),
-    }
-
-
-def _print(result: dict[str, object], say: Console) -> None:
-    table = Table(title="One record a POST, 64 connections; to the last durable effect, verified exactly")
-    for heading in ("", "records/s (median)", "rounds"):
-        table.add_column(heading)
-    table.add_row("Xinhuo", str(result["single_per_second"]), str(result["single_rates"]))
-    table.add_row("plain nameko", str(result["plain_per_second"]), str(result["plain_rates"]))
-    say.print(table)
-    say.print(f"ratio {result['single_vs_plain']} (rounds {result['ratio_min']}–{result['ratio_max']})")
-    say.print(f"The last public copy followed {result['public_lag_seconds']} s after the last effect.")
-    say.print("Both on one RabbitMQ and one PostgreSQL with fsync, on this machine. The baseline ran with", end=" ")
-    say.print(f"{result['plain_workers']} workers, the best of {WORKER_SETTINGS}.")
+def _database(url: str, name: str) -> str:
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 if __name__ == "__main__":

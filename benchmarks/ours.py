@@ -7,6 +7,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,27 +24,43 @@ from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.security import create_key_file, load_keys
 from xinhuo.cli import build
 
-from .records import Figures, Load, make_load, send, wait_for_effects
+from .records import Figures, Load, Paced, instants, make_load, measured, numbers, paced, send, wait_for_effects
 
 PROCESSES = (("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"))
 _UNPUBLISHED = sa.text("SELECT count(*) FROM volunteers.outbox WHERE public AND public_published_at IS NULL")
-UNITS, TEAMS, CATEGORIES = 40, 25, 8
-_EFFECTS = sa.text(
-    "SELECT (SELECT count(*) FROM volunteers.ledger_entries),"
-    " (SELECT coalesce(sum(entries), 0) FROM volunteers.statistics_cells),"
-    " (SELECT coalesce(sum(minutes), 0) FROM volunteers.statistics_cells),"
-    " (SELECT coalesce(sum(minutes), 0) FROM awards.tallies),"
-    " (SELECT count(*) FROM notify.messages)"
+_PUBLIC_RATE = sa.text(
+    "SELECT count(*) AS copies, extract(epoch FROM max(public_published_at) - min(public_published_at)) AS seconds"
+    " FROM volunteers.outbox WHERE seq > :after"
 )
+UNITS, TEAMS, CATEGORIES = 40, 25, 8
+#: Looked at again and again until they are as expected; then the rows of the round are counted, by their ids.
+_TOTALS = sa.text(
+    "SELECT (SELECT coalesce(sum(entries), 0) FROM volunteers.statistics_cells),"
+    " (SELECT coalesce(sum(minutes), 0) FROM volunteers.statistics_cells),"
+    " (SELECT coalesce(sum(minutes), 0) FROM awards.tallies)"
+)
+_ROWS = sa.text(
+    "SELECT (SELECT count(*) FROM volunteers.ledger_entries WHERE id > :since),"
+    " (SELECT count(*) FROM notify.messages WHERE id > :since AND occasion = 'hours_logged')"
+)
+_ACKNOWLEDGED = sa.text(
+    "SELECT subject_id AS id, extract(epoch FROM pg_xact_commit_timestamp(xmin)) AS at FROM notify.messages"
+    " WHERE occasion = 'hours_logged' AND subject_id = ANY(CAST(:ids AS uuid[]))"
+)
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: As many records are in one request of a batch.
+BATCH = 500
 
 
 class System:
     """The services that do the job, on one broker and one database, with people and activities to log hours for."""
 
-    def __init__(self, amqp_uri: str, database_url: str, folder: Path, volunteers: int) -> None:
-        self._settings = config.load({"AMQP_URI": amqp_uri, "DATABASE_URL": database_url}, data=folder)
-        self._engine = sa.create_engine(database_url)
-        self._folder = folder
+    def __init__(
+        self, amqp_uri: str, database_url: str, folder: Path, volunteers: int, *, program: str = "xinhuo.cli.process"
+    ) -> None:
+        self.settings = config.load({"AMQP_URI": amqp_uri, "DATABASE_URL": database_url}, data=folder)
+        self.engine = sa.create_engine(database_url)
+        self._folder, self._program = folder, program
         self._people = [new_id() for _ in range(volunteers)]
         self._activities = [new_id() for _ in range(TEAMS)]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -52,11 +70,11 @@ class System:
     def __enter__(self) -> "System":
         """Migrate, declare, register and start; wait until every process is ready."""
         self._folder.mkdir()
-        create_key_file(build.key_path(self._settings))
+        create_key_file(build.key_path(self.settings))
         for name in config.SERVICES:
-            migrations.upgrade(build.database(name, self._settings), build.versions_of(name))
-        assert self._settings.amqp_uri is not None
-        amqp_topology.declare(self._settings.amqp_uri, build.full_topology())
+            migrations.upgrade(build.database(name, self.settings), build.versions_of(name))
+        assert self.settings.amqp_uri is not None
+        amqp_topology.declare(self.settings.amqp_uri, build.full_topology())
         self._register()
         ports = [self._start(name, role) for name, role in PROCESSES]
         self._port = ports[-1]
@@ -72,30 +90,84 @@ class System:
             process.terminate()
         for process in self._processes:
             process.wait(60)
-        self._engine.dispose()
+        self.engine.dispose()
 
-    def run_round(self, count: int) -> Figures:
+    def single(self, count: int) -> Figures:
         """Send records, one a POST, and wait for every effect; raises AssertionError when one is wrong."""
-        load = make_load(count, len(self._people), first_slot=self._sent_slots)
-        self._sent_slots += -(-count // len(self._people))
-        before = self._effects()
-        sent = send(self._port, "/v1/hours", self._bodies(load), load.connections)
-        gain = (count, count, load.minutes, load.minutes, count)
-        expected = tuple(have + more for have, more in zip(before, gain, strict=True))
-        figures = wait_for_effects(sent, self._effects, expected)
+        return self._round(count, lambda records: send(self._port, "/v1/hours", records))
+
+    def batches(self, count: int) -> Figures:
+        """The same with 500 records a POST."""
+
+        def post(records: list[bytes]) -> dict[str, Any]:
+            bodies = [
+                b'{"items":[' + b",".join(records[start : start + BATCH]) + b"]}"
+                for start in range(0, len(records), BATCH)
+            ]
+            return send(self._port, "/v1/hours:batch", bodies, connections=8)
+
+        return self._round(count, post)
+
+    def paced(self, count: int, rate: float) -> Paced:
+        """Send so many records a second, one a POST, whatever the answers take."""
+        load, settled = self._next(count)
+        bodies = self._bodies(load)
+        return paced(
+            lambda: send(self._port, "/v1/hours", bodies, rate=rate), settled,
+            lambda ids: instants(self.engine, _ACKNOWLEDGED, ids),
+        )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        """Where the service of hours answers."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def memory(self) -> dict[str, float]:
+        """Return the resident memory of each process in MB."""
+        found = {}
+        for (name, role), process in zip(PROCESSES, self._processes, strict=True):
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+            found[f"{name} {role}"] = round(pages * _PAGE_BYTES / 2**20, 1)
+        return found
+
+    def command(self, *arguments: str) -> dict[str, Any]:
+        """Run a command of ``xinhuo`` with these servers and return the JSON that it prints."""
+        program = str(Path(sys.executable).with_name("xinhuo"))
+        done = subprocess.run([program, *arguments], env=self._environment(), stdout=subprocess.PIPE, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def event(self) -> bytes:
+        """Return an event as it is recorded, for what is measured with its like."""
+        with self.engine.connect() as connection:
+            return bytes(connection.execute(sa.text("SELECT payload FROM volunteers.outbox LIMIT 1")).scalar_one())
+
+    def _round(self, count: int, post: Callable[[list[bytes]], dict[str, Any]]) -> Figures:
+        load, settled = self._next(count)
+        bodies = self._bodies(load)
+        (last,) = numbers(self.engine, sa.text("SELECT coalesce(max(seq), 0) FROM volunteers.outbox"))
+        figures = measured(lambda: post(bodies), settled, count)
         # The public copies are a lane of their own: its lag stands beside, and none of its work is left for others.
         waited_from = time.monotonic()
-        wait_for(lambda: not self._unpublished(), 60, "the public copies to be published")
+        wait_for(lambda: numbers(self.engine, _UNPUBLISHED) == (0,), 120, "the public copies to be published")
         lag = time.monotonic() - waited_from
-        return Figures(count / figures.total_seconds, figures.request_seconds, figures.total_seconds, lag)
+        with self.engine.connect() as connection:
+            copies = connection.execute(_PUBLIC_RATE, {"after": last}).one()
+        return replace(figures, public_lag_seconds=lag, public_per_second=copies.copies / float(copies.seconds))
 
-    def _unpublished(self) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.execute(_UNPUBLISHED).scalar_one())
+    def _next(self, count: int) -> tuple[Load, Callable[[], None]]:
+        """Return a load that nobody has logged yet, and what waits until all of its effects are there."""
+        load = make_load(count, len(self._people), first_slot=self._sent_slots)
+        self._sent_slots += -(-count // len(self._people))
+        gain = (count, load.minutes, load.minutes)
+        totals = tuple(have + more for have, more in zip(numbers(self.engine, _TOTALS), gain, strict=True))
+        since = new_id()
 
-    def _effects(self) -> tuple[int, ...]:
-        with self._engine.connect() as connection:
-            return tuple(int(value) for value in connection.execute(_EFFECTS).one())
+        def settled() -> None:
+            wait_for_effects(lambda: numbers(self.engine, _TOTALS), totals)
+            wait_for_effects(lambda: numbers(self.engine, _ROWS, since=since), (count, count))
+
+        return load, settled
 
     def _bodies(self, load: Load) -> list[bytes]:
         return [
@@ -113,8 +185,8 @@ class System:
 
     def _register(self) -> None:
         """Enter units, teams, activities and verified people; their personal columns hold no person."""
-        keys = load_keys(build.key_path(self._settings))
-        with self._engine.begin() as connection:
+        keys = load_keys(build.key_path(self.settings))
+        with self.engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL search_path = volunteers, public"))
             connection.execute(
                 sa.text("INSERT INTO known_units SELECT 'U' || n, 'other', NULL, 1 FROM generate_series(0, :n) AS n"),
@@ -134,18 +206,20 @@ class System:
                 {"ids": self._people, "units": UNITS, "name": keys.encrypt("某", "volunteers.name")},
             )
 
-    def _start(self, name: str, role: str) -> int:
-        port = free_port()
-        environment = {
+    def _environment(self) -> dict[str, str]:
+        return {
             **os.environ,
-            "AMQP_URI": self._settings.amqp_uri or "",
-            "DATABASE_URL": self._settings.database_url or "",
+            "AMQP_URI": self.settings.amqp_uri or "",
+            "DATABASE_URL": self.settings.database_url or "",
             "XINHUO_DATA": str(self._folder),
             "XINHUO_LOG_LEVEL": "warning",
         }
-        command: list[Any] = [sys.executable, "-m", "xinhuo.cli.process", name, "--role", role, "--port", str(port)]
+
+    def _start(self, name: str, role: str) -> int:
+        port = free_port()
+        command: list[Any] = [sys.executable, "-m", self._program, name, "--role", role, "--port", str(port)]
         with (self._folder / f"{name}-{role}.log").open("wb") as output:
-            self._processes.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
+            self._processes.append(subprocess.Popen(command, env=self._environment(), stdout=output, stderr=output))
         return port
 
 

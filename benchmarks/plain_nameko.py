@@ -13,8 +13,8 @@ class Database(DependencyProvider):
     """Gives each worker a pooled connection's transaction."""
 
     def setup(self):
-        pool = min(int(os.environ["PLAIN_WORKERS"]), 40)  # four processes share PostgreSQL's 200 connections
-        self.engine = sa.create_engine(os.environ["PLAIN_DATABASE_URL"], pool_size=pool, max_overflow=0)
+        pool = min(int(os.environ["BASELINE_WORKERS"]), 40)  # four processes share PostgreSQL's 200 connections
+        self.engine = sa.create_engine(os.environ["BASELINE_DATABASE_URL"], pool_size=pool, max_overflow=0)
         self.engine.connect().close()  # else workers that start together race through SQLAlchemy's first connect
 
     def get_dependency(self, worker_ctx):

@@ -17,10 +17,10 @@ if __name__ == "__main__":
     name, port = sys.argv[1:]
     runner = ServiceRunner(
         {
-            "AMQP_URI": os.environ["PLAIN_AMQP_URI"],
+            "AMQP_URI": os.environ["BASELINE_AMQP_URI"],
             "WEB_SERVER_ADDRESS": f"127.0.0.1:{port}",
-            "max_workers": int(os.environ["PLAIN_WORKERS"]),
-            "prefetch_count": int(os.environ["PLAIN_WORKERS"]),
+            "max_workers": int(os.environ["BASELINE_WORKERS"]),
+            "prefetch_count": int(os.environ["BASELINE_WORKERS"]),
         }
     )
     runner.add_service(getattr(plain_nameko, name.capitalize()))

@@ -1,6 +1,7 @@
 """The job's records, the sending of them, and the wait until every effect is durable."""
 
 import json
+import statistics
 import subprocess
 import sys
 import threading
@@ -10,7 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
+from . import cpu
+
 MINUTES = 30
+CONNECTIONS = 64
+#: Of the requests of a paced round; the load generator must never be what waits.
+PACED_CONNECTIONS = 200
 _STALL_SECONDS = 30.0
 
 
@@ -26,10 +34,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Load:
-    """Records and the number of connections that send them, one record a request."""
+    """Records to be logged."""
 
     records: tuple[Record, ...]
-    connections: int = 64
 
     @property
     def minutes(self) -> int:
@@ -39,17 +46,26 @@ class Load:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one round gave."""
+    """What one round at full speed gave; CPU of services, broker and database together."""
 
     per_second: float
-    request_seconds: float
-    total_seconds: float
+    cpu_per_thousand: float
     public_lag_seconds: float = 0.0
+    public_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Paced:
+    """What one round at a fixed rate gave: from the moment a request was due to its acknowledgement's commit."""
+
+    p50_ms: float
+    p99_ms: float
+    cpu_per_thousand: float
 
 
 def make_load(count: int, volunteers: int, *, first_slot: int = 0) -> Load:
     """Return records that overlap for nobody: each volunteer serves a half hour in the morning, one at noon."""
-    start = datetime.fromisoformat("2026-03-01T00:00:00+08:00")
+    start = datetime.fromisoformat("2026-01-01T00:00:00+08:00")
     records = []
     for number in range(count):
         slot = first_slot + number // volunteers
@@ -59,9 +75,10 @@ def make_load(count: int, volunteers: int, *, first_slot: int = 0) -> Load:
     return Load(tuple(records))
 
 
-def send(port: int, path: str, bodies: list[bytes], connections: int) -> dict[str, Any]:
+def send(port: int, path: str, bodies: list[bytes], *, rate: float = 0.0, connections: int = 0) -> dict[str, Any]:
     """Send all bodies from a process of its own; raises AssertionError unless every answer is a success."""
-    command = [sys.executable, "-m", "benchmarks.client", str(port), path, str(connections)]
+    connections = connections or (PACED_CONNECTIONS if rate else CONNECTIONS)
+    command = [sys.executable, "-m", "benchmarks.client", str(port), path, str(connections), str(rate)]
     done = subprocess.run(command, input=b"\n".join(bodies), stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     refused = {status: count for status, count in result["statuses"].items() if not status.startswith("2")}
@@ -70,10 +87,34 @@ def send(port: int, path: str, bodies: list[bytes], connections: int) -> dict[st
     return result
 
 
-def wait_for_effects(
-    sent: dict[str, Any], effects: Callable[[], tuple[int, ...]], expected: tuple[int, ...]
-) -> Figures:
-    """Wait until the effects are exactly as expected and time it from the first request.
+def measured(post: Callable[[], dict[str, Any]], settled: Callable[[], None], count: int) -> Figures:
+    """Send a load and time it to its last effect, for which ``settled`` waits."""
+    before = cpu.seconds_of_descendants()
+    sent = post()
+    settled()
+    seconds = time.time() - sent["started"]
+    used = cpu.seconds_of_descendants() - before
+    return Figures(count / seconds, used / count * 1000)
+
+
+def paced(
+    post: Callable[[], dict[str, Any]], settled: Callable[[], None], committed: Callable[[list[str]], dict[str, float]]
+) -> Paced:
+    """Send a load at its rate and return the latencies; ``committed`` tells when acknowledgements became durable."""
+    before = cpu.seconds_of_descendants()
+    sent = post()
+    settled()
+    used = cpu.seconds_of_descendants() - before
+    due: dict[str, float] = sent["due"]
+    at = committed(list(due))
+    if at.keys() != due.keys():
+        raise AssertionError(f"{len(due)} records, {len(at)} acknowledgements")
+    late = [(at[one] - due[one]) * 1000 for one in due]
+    return Paced(statistics.median(late), statistics.quantiles(late, n=100)[98], used / len(due) * 1000)
+
+
+def wait_for_effects(effects: Callable[[], tuple[int, ...]], expected: tuple[int, ...]) -> None:
+    """Wait until the effects are exactly as expected.
 
     Raises AssertionError when nothing moves any more, or when an effect exceeds what is expected.
     """
@@ -88,5 +129,15 @@ def wait_for_effects(
         if time.monotonic() - moved > _STALL_SECONDS:
             raise AssertionError(f"lost: {found} instead of {expected}")
         pause.wait(0.02)
-    total = time.time() - sent["started"]
-    return Figures(expected[0] / total, sent["seconds"], total)
+
+
+def numbers(engine: sa.Engine, statement: sa.TextClause, **values: Any) -> tuple[int, ...]:
+    """Return the one row of a statement as whole numbers."""
+    with engine.connect() as connection:
+        return tuple(int(value) for value in connection.execute(statement, values).one())
+
+
+def instants(engine: sa.Engine, statement: sa.TextClause, ids: list[str]) -> dict[str, float]:
+    """Return, by id, the instants that a statement with a parameter ``ids`` gives."""
+    with engine.connect() as connection:
+        return {str(row.id): float(row.at) for row in connection.execute(statement, {"ids": ids})}

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the locked requirements and this project into a virtual environment.
 #
-#   tools/install.sh runtime|dev|threads|threads-dev [VENV] [PYTHON]
+#   tools/install.sh runtime|dev|bench|threads|threads-dev [VENV] [PYTHON]
 #
 # Those with "threads" are without nameko and eventlet; give them an environment of their own.
 # Quick when nothing changed: a stamp in the environment holds the hash of what was installed. The stamp is
@@ -10,7 +10,7 @@
 set -eu
 exec >&2
 
-kind=${1:?runtime, dev, threads or threads-dev}
+kind=${1:?runtime, dev, bench, threads or threads-dev}
 venv=${2:-.venv}
 wanted=${3:-${PYTHON:-}}
 cd "$(dirname "$0")/.."
@@ -97,8 +97,13 @@ pip install -qq --no-deps --no-build-isolation --no-index -e .
 
 fingerprint "$kind" > "$venv/.installed-$kind"
 case $kind in # what is among it
-    dev) fingerprint runtime > "$venv/.installed-runtime" ;;
-    threads-dev) fingerprint threads > "$venv/.installed-threads" ;;
+    bench) among="dev runtime" ;;
+    dev) among=runtime ;;
+    threads-dev) among=threads ;;
+    *) among= ;;
 esac
+for each in $among; do
+    fingerprint "$each" > "$venv/.installed-$each"
+done
 rm -f "$venv/.installing"
 say "xinhuo: 安装完成 / installed"
