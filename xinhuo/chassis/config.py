@@ -175,6 +175,11 @@ class Settings:
         "XINHUO_DRAIN_SECONDS", 30, _number(1, 600),
         "停止时处理完在途工作的时限（秒）", "how long a stop waits for work in flight, in seconds",
     )  # fmt: skip
+    keep_events_months: int = _setting(
+        "XINHUO_KEEP_EVENTS_MONTHS", 0, _number(0, 1200),
+        "保留最近多少个整月的事件，更早的按月删除，此后不能再重放；0 为全部保留",
+        "how many whole months of events are kept; older ones are dropped by the month and cannot be replayed; 0: all",
+    )  # fmt: skip
     service_database_urls: Mapping[str, str] = field(default_factory=dict)
     service_urls: Mapping[str, str] = field(default_factory=dict)
 

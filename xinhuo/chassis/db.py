@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as OrmSession
 
-from . import clock, outbox
+from . import clock, inbox, outbox
 from .errors import Unavailable
 
 #: How long a transaction may stand still between two statements; the marking of a large workbook may take 150 s.
@@ -80,9 +80,12 @@ class Database:
     Opens nothing before its first use and may be shared by all threads of a process.
     """
 
-    def __init__(self, url: str, service: str, *, pool: int = 10, application: str = "") -> None:
+    def __init__(
+        self, url: str, service: str, *, pool: int = 10, application: str = "", keep_events_months: int = 0
+    ) -> None:
         self.service = service
         self.url = url
+        self.keep_events_months = keep_events_months
         self.engine = sa.create_engine(
             url,
             pool_size=pool,
@@ -112,7 +115,7 @@ class Database:
         Raises DatabaseUnavailable when the server cannot be reached or is going down; lost during the commit,
         the transaction may have taken effect, and the error says so.
         """
-        session = Session(self.engine, expire_on_commit=False)
+        session = Session(self.engine, expire_on_commit=False, info={inbox.KEEP_EVENTS_MONTHS: self.keep_events_months})
         committing = False
         try:
             try:

@@ -10,7 +10,11 @@ from sqlalchemy.orm import Session
 
 from xinhuo.contracts import codec
 
+from . import clock, partitions
 from .errors import PermanentEventError
+
+#: Under which a session knows how many months of events the office keeps; 0 for all of them.
+KEEP_EVENTS_MONTHS = "xinhuo_keep_events_months"
 
 _CLAIM = sa.text(
     """
@@ -31,6 +35,13 @@ class EventIdConflict(PermanentEventError):
     title = "事件编号与另一内容冲突"
 
 
+class EventTooOld(PermanentEventError):
+    """The event is older than anything that is still known of what took effect."""
+
+    code = "event.too_old"
+    title = "事件过旧，已无法确认是否生效过"
+
+
 @dataclass(frozen=True)
 class Claim:
     """Which of the offered events are new here, and which (id, hash) carry an id that had another body."""
@@ -49,8 +60,12 @@ def claim(session: Session, handler: str, offered: Sequence[tuple[UUID, bytes]])
 
     A second transaction that claims the same event waits for the first; after its commit it finds a
     duplicate, after its rollback it claims the event itself. Ids are claimed in order, so that two
-    batches cannot wait for each other.
+    batches cannot wait for each other. Raises EventTooOld for an event whose claim may have been dropped already.
     """
+    if months := session.info.get(KEEP_EVENTS_MONTHS):
+        oldest = partitions.first_id_of(partitions.inbox_begins(clock.now().date(), months))
+        if any(event_id < oldest for event_id, _ in offered):
+            raise EventTooOld("older than what is kept of events")
     known = dict(reversed(offered))
     claimed = session.execute(_CLAIM, {"handler": handler, "ids": list(known), "hashes": list(known.values())})
     fresh = frozenset(claimed.scalars())

@@ -39,22 +39,23 @@ PRESSED, PRESSED_SECONDS, YIELD_SECONDS = 20, 0.5, 5.0
 log = logs.get("relay")
 
 _TAKE = sa.text(
-    "SELECT seq, id, type, payload FROM outbox WHERE published_at IS NULL AND type <> ALL(:held)"
-    " ORDER BY seq LIMIT :batch"
+    "SELECT id, type, payload FROM outbox WHERE published_at IS NULL AND type <> ALL(:held) ORDER BY seq LIMIT :batch"
 )
 _MARK = sa.text(
     """
     UPDATE outbox SET published_at = clock_timestamp(), position = last.position + sent.number
-    FROM unnest(CAST(:seqs AS bigint[])) WITH ORDINALITY AS sent (seq, number),
+    FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS sent (id, number),
          (SELECT coalesce(max(position), 0) AS position FROM outbox) AS last
-    WHERE outbox.seq = sent.seq
+    WHERE outbox.id = sent.id AND outbox.id BETWEEN :first AND :last
     """
 )
 _TAKE_PUBLIC = sa.text(
-    "SELECT seq, id, type, payload FROM outbox WHERE public AND public_published_at IS NULL"
+    "SELECT id, type, payload FROM outbox WHERE public AND public_published_at IS NULL"
     " AND published_at IS NOT NULL AND type <> ALL(:held) ORDER BY seq LIMIT :batch"
 )
-_MARK_PUBLIC = sa.text("UPDATE outbox SET public_published_at = clock_timestamp() WHERE seq = ANY(:seqs)")
+_MARK_PUBLIC = sa.text(
+    "UPDATE outbox SET public_published_at = clock_timestamp() WHERE id = ANY(:ids) AND id BETWEEN :first AND :last"
+)
 
 
 class Relay:
@@ -141,15 +142,17 @@ class Relay:
         messages = list(self._messages(rows))
         unroutable = self.publisher.publish([message for message, _ in messages])
         faultpoints.reach("after_publish_before_mark")
-        sent: list[int] = []
-        for index, (message, seqs) in enumerate(messages):
+        sent: set[UUID] = set()
+        for index, (message, ids) in enumerate(messages):
             if index in unroutable:
-                self._hold(message, len(seqs))
+                self._hold(message, len(ids))
                 continue
-            sent += seqs
-            metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "ok").inc(len(seqs))
+            sent.update(ids)
+            metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "ok").inc(len(ids))
         if sent:
-            connection.execute(self._mark, {"seqs": sorted(sent)})
+            in_order = [row.id for row in rows if row.id in sent]
+            # First and last tell which partitions the marks are in.
+            connection.execute(self._mark, {"ids": in_order, "first": min(sent), "last": max(sent)})
         return len(rows)
 
     def _hold(self, message: Outgoing, events: int) -> None:
@@ -163,13 +166,13 @@ class Relay:
         self._held[message.type] = time.monotonic() + HOLD_SECONDS
         metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "unroutable").inc(events)
 
-    def _messages(self, rows: Any) -> Iterator[tuple[Outgoing, list[int]]]:
+    def _messages(self, rows: Any) -> Iterator[tuple[Outgoing, list[UUID]]]:
         if self.lane == "public":
             for row in rows:
                 if body := self._public_form(row):
                     yield (
                         Outgoing(PUBLIC_EXCHANGE, row.type, body, codec.CONTENT_TYPE, str(row.id), row.type, False),
-                        [row.seq],
+                        [row.id],
                     )
             return
         groups: dict[str, list[Any]] = {}
@@ -179,7 +182,7 @@ class Relay:
             exchange = events_exchange(topic.partition(".")[0])
             for part in parts(members):
                 message = inside_message(exchange, topic, part, mandatory=topic in self.mandatory)
-                yield message, [row.seq for row in part]
+                yield message, [row.id for row in part]
 
     def _public_form(self, row: Any) -> bytes | None:
         """Return what departments get; None, with the type held back, when this program cannot make it.

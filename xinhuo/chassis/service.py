@@ -7,12 +7,14 @@ from typing import ClassVar
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from . import tables
+from . import logs, partitions
 from .config import Settings
 from .db import Database, database_now
 from .desk.routes import DeadLetterRoutes
 from .markers import job
 from .security import Keys
+
+log = logs.get("service")
 
 #: How long the answer to an Idempotency-Key is kept; at least a day is promised.
 KEEP_ANSWERS = timedelta(hours=48)
@@ -49,6 +51,21 @@ class Service(DeadLetterRoutes):
         )
 
     @job(every=timedelta(days=1))
-    def make_inbox_partitions(self, session: Session) -> None:
-        """Create the inbox partitions of the months to come."""
-        tables.ensure_inbox_partitions(session, database_now(session).date())
+    def make_partitions(self, session: Session) -> None:
+        """Create the partitions of outbox and inbox of the months to come."""
+        today = database_now(session).date()
+        for what in (partitions.OUTBOX, partitions.INBOX):
+            partitions.ensure(session, what, today)
+
+    @job(every=timedelta(hours=1))
+    def drop_old_partitions(self, session: Session) -> None:
+        """Drop what is older than the months of events that the office keeps; by itself, nothing is."""
+        if not (months := self.runtime.settings.keep_events_months):
+            return
+        today = database_now(session).date()
+        for what, begins in (
+            (partitions.OUTBOX, partitions.outbox_begins),
+            (partitions.INBOX, partitions.inbox_begins),
+        ):
+            if names := partitions.expire(session, what, begins(today, months)):
+                log.info("old_partitions_dropped", partitions=names)

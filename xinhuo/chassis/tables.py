@@ -4,11 +4,11 @@
 called by later migrations, so that a released migration never changes its meaning.
 """
 
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
-from uuid import UUID
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
+
+from . import partitions
 
 _FIRST = """
 CREATE TABLE outbox (
@@ -138,11 +138,61 @@ CREATE TABLE reconciliations (
 )
 """
 
+#: ``position`` is unique although no index says so: only the relay that holds its lane's lock gives positions.
+_OUTBOX = """
+ALTER TABLE outbox RENAME TO outbox_whole;
+CREATE SEQUENCE outbox_numbers;
+CREATE TABLE outbox (
+    seq bigint NOT NULL DEFAULT nextval('outbox_numbers'),
+    id uuid PRIMARY KEY,
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload bytea NOT NULL,
+    public boolean NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    published_at timestamptz,
+    position bigint,
+    public_published_at timestamptz
+) PARTITION BY RANGE (id);
+CREATE TABLE outbox_rest PARTITION OF outbox DEFAULT;
+INSERT INTO outbox SELECT * FROM outbox_whole;
+SELECT setval('outbox_numbers', coalesce((SELECT max(seq) FROM outbox_whole), 1), EXISTS (SELECT FROM outbox_whole));
+DROP TABLE outbox_whole;
+ALTER SEQUENCE outbox_numbers OWNED BY outbox.seq;
+CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL;
+CREATE INDEX outbox_public_unpublished ON outbox (seq) WHERE public AND public_published_at IS NULL;
+CREATE INDEX outbox_by_position ON outbox (position) WHERE position IS NOT NULL;
+"""
+
+_WHOLE_OUTBOX = """
+CREATE TABLE outbox_whole (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload bytea NOT NULL,
+    public boolean NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    published_at timestamptz,
+    position bigint UNIQUE,
+    public_published_at timestamptz
+);
+INSERT INTO outbox_whole OVERRIDING SYSTEM VALUE SELECT * FROM outbox;
+SELECT setval(pg_get_serial_sequence('outbox_whole', 'seq'), coalesce((SELECT max(seq) FROM outbox), 1));
+DROP TABLE outbox;
+ALTER TABLE outbox_whole RENAME TO outbox;
+CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL;
+CREATE INDEX outbox_public_unpublished ON outbox (seq) WHERE public AND public_published_at IS NULL;
+CREATE INDEX outbox_by_type ON outbox (type, seq);
+"""
+
 
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
     _run(connection, _FIRST)
-    ensure_inbox_partitions(connection, datetime.now(UTC).date())
+    partitions.ensure(connection, partitions.INBOX, datetime.now(UTC).date())
 
 
 def drop_first(connection: sa.Connection) -> None:
@@ -171,64 +221,22 @@ def drop_reconciliations(connection: sa.Connection) -> None:
     _run(connection, "DROP TABLE reconciliations")
 
 
+def partition_outbox(connection: sa.Connection) -> None:
+    """Make the outbox a table of monthly partitions, with those of the events that it holds."""
+    _run(connection, _OUTBOX)
+    first = connection.scalar(sa.text("SELECT min(recorded_at) FROM outbox"))
+    today = datetime.now(UTC).date()
+    begin = min(first.astimezone(UTC).date(), today) if first else today
+    months = (today.year - begin.year) * 12 + today.month - begin.month
+    partitions.ensure(connection, partitions.OUTBOX, begin, months_ahead=months + partitions.MONTHS_AHEAD)
+
+
+def unite_outbox(connection: sa.Connection) -> None:
+    """Take back what ``partition_outbox`` did."""
+    _run(connection, _WHOLE_OUTBOX)
+
+
 def _run(connection: sa.Connection, statements: str) -> None:
     for statement in statements.split(";\n"):
         if statement.strip():
             connection.execute(sa.text(statement))
-
-
-def ensure_inbox_partitions(connection: Any, today: date, *, months_ahead: int = 12) -> list[str]:
-    """Create the missing monthly partitions of the inbox up to ``months_ahead``; return their names.
-
-    The range of a month is the range of UUIDv7 made in it. Ids outside every month go to ``inbox_rest``; those
-    of a month that had no partition yet are moved into it. Several processes may call it at once.
-    """
-    months = [today.replace(day=1)]
-    while len(months) <= months_ahead:
-        months.append(_month_after(months[-1]))
-    if not _missing(connection, months):
-        return []
-    # Nobody may claim an event of the month while its rows move; who was first has made what is missing.
-    connection.execute(sa.text("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE"))
-    missing = _missing(connection, months)
-    for month in missing:
-        _create_inbox_partition(connection, month)
-    return [_partition_of(month) for month in missing]
-
-
-def _missing(connection: Any, months: list[date]) -> list[date]:
-    existing = set(
-        connection.execute(
-            sa.text(
-                "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-                " WHERE i.inhparent = 'inbox'::regclass"
-            )
-        ).scalars()
-    )
-    return [month for month in months if _partition_of(month) not in existing]
-
-
-def _create_inbox_partition(connection: Any, month: date) -> None:
-    """Fill the partition before attaching it: PostgreSQL refuses one whose rows the default partition holds."""
-    name, low, high = _partition_of(month), first_id_of(month), first_id_of(_month_after(month))
-    for statement in (
-        f"CREATE TABLE {name} (LIKE inbox INCLUDING DEFAULTS)",
-        f"WITH moved AS (DELETE FROM inbox_rest WHERE event_id >= '{low}' AND event_id < '{high}' RETURNING *)"  # noqa: S608
-        f" INSERT INTO {name} SELECT * FROM moved",
-        f"ALTER TABLE inbox ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')",
-    ):
-        connection.execute(sa.text(statement))
-
-
-def _partition_of(month: date) -> str:
-    return f"inbox_{month:%Y_%m}"
-
-
-def _month_after(month: date) -> date:
-    return (month + timedelta(days=32)).replace(day=1)
-
-
-def first_id_of(day: date) -> UUID:
-    """Return the smallest UUIDv7 that can be made on a day (UTC)."""
-    milliseconds = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    return UUID(int=milliseconds << 80)

@@ -59,7 +59,13 @@ def key_path(settings: Settings) -> Path:
 def database(name: str, settings: Settings, *, role: str = "all") -> Database:
     """Return a service's database, not yet connected."""
     url = settings.database_url_of(name)
-    return Database(url, name, pool=settings.db_pool, application=f"xinhuo-{name}-{role}")
+    return Database(
+        url,
+        name,
+        pool=settings.db_pool,
+        application=f"xinhuo-{name}-{role}",
+        keep_events_months=settings.keep_events_months,
+    )
 
 
 def make_service(name: str, settings: Settings, *, role: str = "all") -> Service:

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
+from xinhuo.chassis import clock, partitions
 from xinhuo.chassis.db import Database, rows
 from xinhuo.chassis.errors import Conflict
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
@@ -92,7 +94,8 @@ def rebuild_statistics(db: Database, *, dry_run: bool = False, on_phase: OnPhase
             for statement in (_EVENTS, _KNOW_EVENTS, _WAITING, _NEW_VOLUNTEER_MONTHS, _NEW_CELLS):
                 connection.execute(statement)
             on_phase("compare")
-            for statement in (_CELL_CORRECTIONS, _VOLUNTEER_CORRECTIONS, _UNLIKE_LOG):
+            oldest = partitions.oldest_event(clock.now().date(), db.keep_events_months)
+            for statement in (_CELL_CORRECTIONS, _VOLUNTEER_CORRECTIONS, _unlike_log(oldest)):
                 connection.execute(statement)
             found = _found(connection, before)
         switched = not dry_run and bool(sum(found["differing"].values()))
@@ -239,16 +242,23 @@ _VOLUNTEER_CORRECTIONS = sa.text(
     + _CORRECTION.format(key=f"volunteer_id, {_CELL}", new="rebuilt_volunteer_months", old="volunteer_months")
 )
 #: Said by one of the two only, or twice, or not alike.
-_UNLIKE_LOG = sa.text(
-    """
-    CREATE TEMPORARY TABLE unlike_log AS
-    SELECT DISTINCT coalesce(l.id, e.id) AS id
-    FROM ledger_entries l FULL JOIN rebuilt_events e ON e.id = l.id
-    WHERE (l.volunteer_id, l.served_on, l.unit_code, l.team_code, l.category, l.minutes)
-        IS DISTINCT FROM (e.volunteer_id, e.served_on, e.unit_code, e.team_code, e.category, e.minutes)
-    UNION SELECT id FROM rebuilt_events GROUP BY id HAVING count(*) > 1
-    """
-)
+
+
+def _unlike_log(oldest: UUID) -> sa.TextClause:
+    """Entries before the oldest event have none to be like: the office does not keep it."""
+    return sa.text(
+        f"""
+        CREATE TEMPORARY TABLE unlike_log AS
+        SELECT DISTINCT coalesce(l.id, e.id) AS id
+        FROM ledger_entries l FULL JOIN rebuilt_events e ON e.id = l.id
+        WHERE (e.id IS NOT NULL OR l.id >= '{oldest}')
+            AND (l.volunteer_id, l.served_on, l.unit_code, l.team_code, l.category, l.minutes)
+            IS DISTINCT FROM (e.volunteer_id, e.served_on, e.unit_code, e.team_code, e.category, e.minutes)
+        UNION SELECT id FROM rebuilt_events GROUP BY id HAVING count(*) > 1
+        """
+    )
+
+
 _VALUES = "minutes_before, minutes_after, entries_before, entries_after"
 _ORDER = 'month, unit_code COLLATE "C", team_code COLLATE "C", category COLLATE "C"'
 _FIRST_CELLS = sa.text(f"SELECT {_CELL}, {_VALUES} FROM cell_corrections ORDER BY {_ORDER} LIMIT :shown")

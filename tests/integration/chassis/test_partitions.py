@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.integration.chassis.services import execute, fetch, id_of_month
 from tests.support.threads import together
-from xinhuo.chassis import inbox, tables
+from xinhuo.chassis import inbox, partitions
 from xinhuo.chassis.db import Database
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,7 +37,7 @@ def claim(db: Database, *ids: UUID) -> frozenset[UUID]:
 
 def ensure(db: Database, first: date, months_ahead: int = 0) -> list[str]:
     with db.transaction() as session:
-        return tables.ensure_inbox_partitions(session, first, months_ahead=months_ahead)
+        return partitions.ensure(session, partitions.INBOX, first, months_ahead=months_ahead)
 
 
 def places(db: Database) -> dict[UUID, str]:
@@ -73,11 +73,11 @@ def test_the_ids_of_every_month_land_in_its_partition(db: Database) -> None:
 @pytest.mark.parametrize(
     ("event_id", "place"),
     [
-        (tables.first_id_of(date(FAR, 3, 1)), f"inbox_{FAR}_03"),
-        (UUID(int=tables.first_id_of(date(FAR, 3, 1)).int - 1), f"inbox_{FAR}_02"),
-        (UUID(int=tables.first_id_of(date(FAR, 4, 1)).int - 1), f"inbox_{FAR}_03"),
-        (tables.first_id_of(date(FAR, 4, 1)), "inbox_rest"),
-        (UUID(int=tables.first_id_of(date(FAR, 2, 1)).int - 1), "inbox_rest"),
+        (partitions.first_id_of(date(FAR, 3, 1)), f"inbox_{FAR}_03"),
+        (UUID(int=partitions.first_id_of(date(FAR, 3, 1)).int - 1), f"inbox_{FAR}_02"),
+        (UUID(int=partitions.first_id_of(date(FAR, 4, 1)).int - 1), f"inbox_{FAR}_03"),
+        (partitions.first_id_of(date(FAR, 4, 1)), "inbox_rest"),
+        (UUID(int=partitions.first_id_of(date(FAR, 2, 1)).int - 1), "inbox_rest"),
         (UUID(int=0), "inbox_rest"),
         (UUID(int=(1 << 128) - 1), "inbox_rest"),
         (id_of_month(1999, 1), "inbox_rest"),
@@ -107,7 +107,7 @@ def test_the_rows_of_a_month_that_came_too_early_move_into_its_partition(db: Dat
     assert claim(db, *early, UUID(int=5)) == {*early, UUID(int=5)}
     assert set(places(db).values()) == {"inbox_rest"}
     before = fetch(db, "SELECT * FROM inbox ORDER BY event_id")
-    low, high = tables.first_id_of(date(FAR, 6, 1)), tables.first_id_of(date(FAR, 7, 1))
+    low, high = partitions.first_id_of(date(FAR, 6, 1)), partitions.first_id_of(date(FAR, 7, 1))
     with pytest.raises(sa.exc.IntegrityError):
         execute(db, f"CREATE TABLE june PARTITION OF inbox FOR VALUES FROM ('{low}') TO ('{high}')")
     assert ensure(db, date(FAR, 5, 1), 1) == [f"inbox_{FAR}_05", f"inbox_{FAR}_06"]
@@ -123,7 +123,7 @@ def test_nothing_has_moved_when_the_transaction_fails(db: Database) -> None:
 
     def fail() -> None:
         with db.transaction() as session:
-            assert tables.ensure_inbox_partitions(session, date(FAR, 5, 1), months_ahead=0) == [f"inbox_{FAR}_05"]
+            assert partitions.ensure(session, partitions.INBOX, date(FAR, 5, 1), months_ahead=0) == [f"inbox_{FAR}_05"]
             session.execute(sa.text("SELECT 1 / 0"))
 
     with pytest.raises(sa.exc.DataError):
@@ -177,11 +177,11 @@ MAKE = """
 import sys
 from datetime import date
 from tests.integration.chassis.services import database
-from xinhuo.chassis import tables
+from xinhuo.chassis import partitions
 db = database(sys.argv[1])
 sys.stdin.readline()
 with db.transaction() as session:
-    print(len(tables.ensure_inbox_partitions(session, date(int(sys.argv[2]), 1, 1), months_ahead=11)))
+    print(len(partitions.ensure(session, partitions.INBOX, date(int(sys.argv[2]), 1, 1), months_ahead=11)))
 db.close()
 """
 
@@ -214,5 +214,5 @@ def test_the_daily_job_makes_the_months_to_come(db: Database, desk: object) -> N
                      " AND inhrelid::regclass::text <> 'inbox_rest'")[0].n  # fmt: skip
     execute(db, f"DROP TABLE {name}")
     with db.transaction() as session:
-        desk.make_inbox_partitions(session)  # type: ignore[attr-defined]
+        desk.make_partitions(session)  # type: ignore[attr-defined]
     assert fetch(db, "SELECT to_regclass(:name) IS NOT NULL AS there", name=name)[0].there is True

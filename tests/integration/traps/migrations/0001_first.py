@@ -12,6 +12,7 @@ def upgrade() -> None:
     """Create all."""
     tables.create_first(op.get_bind())
     tables.add_dead_letter_desk(op.get_bind())
+    tables.partition_outbox(op.get_bind())
     op.execute("CREATE TABLE seen (number bigint GENERATED ALWAYS AS IDENTITY, category text NOT NULL, note text)")
     # Refuses at commit only, as a constraint that looks at the whole transaction does.
     op.execute(
@@ -28,5 +29,6 @@ def downgrade() -> None:
     """Remove all."""
     op.execute("DROP TABLE seen")
     op.execute("DROP FUNCTION refuse")
+    tables.unite_outbox(op.get_bind())
     tables.drop_dead_letter_desk(op.get_bind())
     tables.drop_first(op.get_bind())

@@ -1,0 +1,138 @@
+"""Monthly partitions of what grows by a row for each event, made ahead of time and dropped when they are too old.
+
+The month is that of the event's id: a UUIDv7 holds the time. Ids outside every month go to the partition ``…_rest``;
+those of a month that had no partition yet are moved into it when it is made.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+MONTHS_AHEAD = 12
+#: How long a partition may wait for those who use the table; meanwhile everybody else waits for it.
+LOCK_TIMEOUT = "250ms"
+#: What took effect is remembered for so many months longer than events can be replayed.
+REMEMBERED_LONGER = 2
+
+
+@dataclass(frozen=True)
+class Partitioned:
+    """A partitioned table, the column that holds the event's id, and what must be true of a row that may go."""
+
+    table: str
+    column: str
+    done: str = "true"
+
+    def partition_of(self, month: date) -> str:
+        """Return the name of a month's partition."""
+        return f"{self.table}_{month:%Y_%m}"
+
+
+INBOX = Partitioned("inbox", "event_id")
+OUTBOX = Partitioned("outbox", "id", "published_at IS NOT NULL AND (public_published_at IS NOT NULL OR NOT public)")
+
+
+def ensure(connection: Any, what: Partitioned, today: date, *, months_ahead: int = MONTHS_AHEAD) -> list[str]:
+    """Create the missing partitions of this month and of those to come; return their names.
+
+    Several processes may call it at once.
+    """
+    months = [today.replace(day=1)]
+    while len(months) <= months_ahead:
+        months.append(_month_after(months[-1]))
+    if not _missing(connection, what, months):
+        return []
+    # Nobody may write an event of the month while its rows move; who was first has made what is missing.
+    connection.execute(sa.text(f"LOCK TABLE {what.table} IN ACCESS EXCLUSIVE MODE"))
+    missing = _missing(connection, what, months)
+    for month in missing:
+        _create(connection, what, month)
+    return [what.partition_of(month) for month in missing]
+
+
+def expire(connection: Any, what: Partitioned, before: date) -> list[str]:
+    """Take the partitions of the months before a day's own out of the table; return their names.
+
+    What was taken out by an earlier call is dropped: nobody uses it any more, so that no lock of that stops anybody,
+    however large it is. A partition with a row that is not done stays. Raises OperationalError when the table is in
+    use for longer than ``LOCK_TIMEOUT``; call again later.
+    """
+    limit = before.replace(day=1)
+    for name in _tables(connection, _DETACHED, what):
+        connection.execute(sa.text(f"DROP TABLE {name}"))
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+    expired = []
+    for name in _tables(connection, _ATTACHED, what):
+        if name >= what.partition_of(limit):
+            continue
+        undone = sa.text(f"SELECT EXISTS (SELECT FROM {name} WHERE NOT ({what.done}))")  # noqa: S608  (names from here)
+        if not connection.scalar(undone):
+            connection.execute(sa.text(f"ALTER TABLE {what.table} DETACH PARTITION {name}"))
+            expired.append(name)
+    connection.execute(
+        sa.text(f"DELETE FROM {what.table}_rest WHERE {what.column} < :limit AND ({what.done})"),  # noqa: S608
+        {"limit": first_id_of(limit)},
+    )
+    connection.execute(sa.text("SET LOCAL lock_timeout = DEFAULT"))
+    return expired
+
+
+def outbox_begins(today: date, months: int) -> date:
+    """Return the first day of the events that are kept: so many whole months, and this one."""
+    number = today.year * 12 + today.month - 1 - months
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def oldest_event(today: date, months: int) -> UUID:
+    """Return an id that is not greater than that of any event that is kept; the smallest of all when all are."""
+    return first_id_of(outbox_begins(today, months)) if months else UUID(int=0)
+
+
+def inbox_begins(today: date, months: int) -> date:
+    """Return the first day of the events of which it is remembered that they took effect."""
+    return outbox_begins(today, months + REMEMBERED_LONGER)
+
+
+_NAMED = (
+    "SELECT c.relname FROM pg_class c WHERE c.relnamespace = CAST(current_schema() AS regnamespace)"
+    " AND c.relkind = 'r' AND c.relname ~ :pattern AND {} EXISTS (SELECT FROM pg_inherits i"
+    " WHERE i.inhrelid = c.oid AND i.inhparent = CAST(:parent AS regclass)) ORDER BY 1"
+)
+_ATTACHED, _DETACHED = sa.text(_NAMED.format("")), sa.text(_NAMED.format("NOT"))
+
+
+def _tables(connection: Any, statement: sa.TextClause, what: Partitioned) -> list[str]:
+    names = {"pattern": f"^{what.table}_[0-9]{{4,}}_[0-9]{{2}}$", "parent": what.table}
+    return list(connection.execute(statement, names).scalars())
+
+
+def _missing(connection: Any, what: Partitioned, months: Iterable[date]) -> list[date]:
+    existing = _tables(connection, _ATTACHED, what)
+    return [month for month in months if what.partition_of(month) not in existing]
+
+
+def _create(connection: Any, what: Partitioned, month: date) -> None:
+    """Fill the partition before attaching it: PostgreSQL refuses one whose rows the default partition holds."""
+    name, low, high = what.partition_of(month), first_id_of(month), first_id_of(_month_after(month))
+    within = f"{what.column} >= '{low}' AND {what.column} < '{high}'"
+    for statement in (
+        f"CREATE TABLE {name} (LIKE {what.table} INCLUDING DEFAULTS)",
+        f"WITH moved AS (DELETE FROM {what.table}_rest WHERE {within} RETURNING *)"  # noqa: S608  (names from here)
+        f" INSERT INTO {name} SELECT * FROM moved",
+        f"ALTER TABLE {what.table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')",
+    ):
+        connection.execute(sa.text(statement))
+
+
+def _month_after(month: date) -> date:
+    return (month + timedelta(days=32)).replace(day=1)
+
+
+def first_id_of(day: date) -> UUID:
+    """Return the smallest UUIDv7 that can be made on a day (UTC)."""
+    milliseconds = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    return UUID(int=milliseconds << 80)
