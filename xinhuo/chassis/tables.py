@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from . import partitions
 
-_FIRST = """
+#: The outbox of release 0.1, of one piece.
+_OUTBOX = """
 CREATE TABLE outbox (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id uuid NOT NULL UNIQUE,
@@ -24,10 +25,15 @@ CREATE TABLE outbox (
     position bigint UNIQUE,
     public_published_at timestamptz
 );
+"""
+#: By which a relay finds what has not gone out.
+_OUTBOX_UNPUBLISHED = """
 CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL;
 CREATE INDEX outbox_public_unpublished ON outbox (seq) WHERE public AND public_published_at IS NULL;
-CREATE INDEX outbox_by_type ON outbox (type, seq);
+"""
+_OUTBOX_BY_TYPE = "CREATE INDEX outbox_by_type ON outbox (type, seq);\n"
 
+_FIRST = """
 CREATE TABLE inbox (
     event_id uuid NOT NULL,
     handler text NOT NULL,
@@ -139,7 +145,7 @@ CREATE TABLE reconciliations (
 """
 
 #: ``position`` is unique although no index says so: only the relay that holds its lane's lock gives positions.
-_OUTBOX = """
+_DIVIDED_OUTBOX = """
 ALTER TABLE outbox RENAME TO outbox_whole;
 CREATE SEQUENCE outbox_numbers;
 CREATE TABLE outbox (
@@ -160,38 +166,19 @@ INSERT INTO outbox SELECT * FROM outbox_whole;
 SELECT setval('outbox_numbers', coalesce((SELECT max(seq) FROM outbox_whole), 1), EXISTS (SELECT FROM outbox_whole));
 DROP TABLE outbox_whole;
 ALTER SEQUENCE outbox_numbers OWNED BY outbox.seq;
-CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL;
-CREATE INDEX outbox_public_unpublished ON outbox (seq) WHERE public AND public_published_at IS NULL;
 CREATE INDEX outbox_by_position ON outbox (position) WHERE position IS NOT NULL;
 """
 
-_WHOLE_OUTBOX = """
-CREATE TABLE outbox_whole (
-    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id uuid NOT NULL UNIQUE,
-    aggregatetype text NOT NULL,
-    aggregateid text NOT NULL,
-    type text NOT NULL,
-    payload bytea NOT NULL,
-    public boolean NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    published_at timestamptz,
-    position bigint UNIQUE,
-    public_published_at timestamptz
-);
-INSERT INTO outbox_whole OVERRIDING SYSTEM VALUE SELECT * FROM outbox;
-SELECT setval(pg_get_serial_sequence('outbox_whole', 'seq'), coalesce((SELECT max(seq) FROM outbox), 1));
-DROP TABLE outbox;
-ALTER TABLE outbox_whole RENAME TO outbox;
-CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL;
-CREATE INDEX outbox_public_unpublished ON outbox (seq) WHERE public AND public_published_at IS NULL;
-CREATE INDEX outbox_by_type ON outbox (type, seq);
+_INTO_ONE_PIECE = """
+INSERT INTO outbox OVERRIDING SYSTEM VALUE SELECT * FROM outbox_divided;
+SELECT setval(pg_get_serial_sequence('outbox', 'seq'), coalesce((SELECT max(seq) FROM outbox_divided), 1));
+DROP TABLE outbox_divided;
 """
 
 
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
-    _run(connection, _FIRST)
+    _run(connection, _OUTBOX + _OUTBOX_UNPUBLISHED + _OUTBOX_BY_TYPE + _FIRST)
     partitions.ensure(connection, partitions.INBOX, datetime.now(UTC).date())
 
 
@@ -223,7 +210,7 @@ def drop_reconciliations(connection: sa.Connection) -> None:
 
 def partition_outbox(connection: sa.Connection) -> None:
     """Make the outbox a table of monthly partitions, with those of the events that it holds."""
-    _run(connection, _OUTBOX)
+    _run(connection, _DIVIDED_OUTBOX + _OUTBOX_UNPUBLISHED)
     first = connection.scalar(sa.text("SELECT min(recorded_at) FROM outbox"))
     today = datetime.now(UTC).date()
     begin = min(first.astimezone(UTC).date(), today) if first else today
@@ -233,7 +220,8 @@ def partition_outbox(connection: sa.Connection) -> None:
 
 def unite_outbox(connection: sa.Connection) -> None:
     """Take back what ``partition_outbox`` did."""
-    _run(connection, _WHOLE_OUTBOX)
+    _run(connection, "ALTER TABLE outbox RENAME TO outbox_divided")
+    _run(connection, _OUTBOX + _INTO_ONE_PIECE + _OUTBOX_UNPUBLISHED + _OUTBOX_BY_TYPE)
 
 
 def _run(connection: sa.Connection, statements: str) -> None:

@@ -241,11 +241,10 @@ _VOLUNTEER_CORRECTIONS = sa.text(
     "CREATE TEMPORARY TABLE volunteer_corrections AS"
     + _CORRECTION.format(key=f"volunteer_id, {_CELL}", new="rebuilt_volunteer_months", old="volunteer_months")
 )
-#: Said by one of the two only, or twice, or not alike.
 
 
 def _unlike_log(oldest: UUID) -> sa.TextClause:
-    """Entries before the oldest event have none to be like: the office does not keep it."""
+    """What is said by one of the two only, or twice, or not alike; entries before the oldest event have none."""
     return sa.text(
         f"""
         CREATE TEMPORARY TABLE unlike_log AS

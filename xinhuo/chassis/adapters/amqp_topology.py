@@ -14,7 +14,7 @@ from .amqp import LOST, connect, drop
 
 def missing(uri: str, topology: Topology) -> list[str]:
     """Return what ``declare`` would make. Raises BrokerUnavailable."""
-    with _connected(uri) as connection:
+    with connected(uri) as connection:
         return _missing(connection, topology)
 
 
@@ -23,7 +23,7 @@ def declare(uri: str, topology: Topology) -> list[str]:
 
     A queue or exchange of the same name with other arguments is an error (406) that names it; nothing is deleted.
     """
-    with _connected(uri) as connection:
+    with connected(uri) as connection:
         made = _missing(connection, topology)
         with connection.channel() as channel:
             for name in topology.exchanges:
@@ -47,13 +47,14 @@ def declare_queue(channel: Any, queue: Queue) -> None:
 
 def bind_exchange(uri: str, destination: str, source: str, routing_keys: Sequence[str]) -> None:
     """Let an exchange receive what another one gets under the given keys. Raises BrokerUnavailable."""
-    with _connected(uri) as connection, connection.channel() as channel:
+    with connected(uri) as connection, connection.channel() as channel:
         for key in routing_keys:
             channel.exchange_bind(destination, source, key)
 
 
 @contextmanager
-def _connected(uri: str) -> Iterator[Connection]:
+def connected(uri: str) -> Iterator[Connection]:
+    """Give a connection for declarations; lost meanwhile, it raises BrokerUnavailable."""
     connection = connect(uri, name="xinhuo topology")
     try:
         yield connection

@@ -13,9 +13,7 @@ from amqp.exceptions import AMQPError, NotFound, PreconditionFailed, ResourceLoc
 from kombu import Connection
 
 from ..topology import Queue, Topology
-from ..wire import BrokerUnavailable
-from .amqp import LOST, connect, drop
-from .amqp_topology import declare_exchange, declare_queue
+from .amqp_topology import connected, declare_exchange, declare_queue
 
 MISSING, SAME, DIFFERS, RETIRED = "missing", "same", "differs", "retired"
 _MOST_ARGUMENTS = 20
@@ -63,8 +61,8 @@ def inspect(uri: str, topology: Topology) -> list[Item]:
 
     Raises BrokerUnavailable.
     """
-    with _Asking(uri) as asking:
-        return asking.everything(topology)
+    with connected(uri) as connection:
+        return _Asking(connection).everything(topology)
 
 
 def apply(uri: str, topology: Topology, *, replace_empty: bool = False) -> list[Item]:
@@ -73,7 +71,8 @@ def apply(uri: str, topology: Topology, *, replace_empty: bool = False) -> list[
     With ``replace_empty`` a classic queue that differs is deleted and made anew if the broker itself says that it is
     empty and unused. Nothing else is ever deleted. Raises BrokerUnavailable.
     """
-    with _Asking(uri) as asking:
+    with connected(uri) as connection:
+        asking = _Asking(connection)
         items = {(item.kind, item.name): item for item in asking.everything(topology)}
         for name in topology.exchanges:
             if items["exchange", name].state == MISSING:
@@ -95,17 +94,8 @@ def apply(uri: str, topology: Topology, *, replace_empty: bool = False) -> list[
 class _Asking:
     """One connection; each question has a channel of its own, since a refusal closes it."""
 
-    def __init__(self, uri: str) -> None:
-        self._connection: Connection = connect(uri, name="xinhuo topology")
-
-    def __enter__(self) -> "_Asking":
-        return self
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        drop(self._connection)
-        if isinstance(error, LOST):
-            text = getattr(error, "reply_text", "")
-            raise BrokerUnavailable(f"{type(error).__name__}: {text}") from error
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def ask(self, question: Any) -> Any:
         channel = self._connection.channel()
