@@ -1,24 +1,21 @@
 """``make bench ARGS="[--quick] [--json] [--write]"``: one job by Xinhuo and by others, interleaved in one run."""
 
 import argparse
-import contextlib
 import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlalchemy as sa
 from rich.console import Console
 
 from tests.support.rabbit import RabbitNode
-from xinhuo.cli.embedded import EmbeddedPostgres
 
 from . import limits, ours, report
 from .baselines import FASTSTREAM, PLAIN, Rounds
 from .records import Figures, Paced
+from .servers import database_of_its_own, servers
 
 VOLUNTEERS = 2000
 RATE = 100.0
@@ -96,9 +93,10 @@ def measure(size: Size, say: Console) -> Measured:
         with ours.System(node.add_vhost("ours"), url, folder / "ours", VOLUNTEERS) as system:
             for number in range(size.rounds):
                 found.single.append(system.single(size.single))
-                found.plain.append(plain.single(size.baseline))
-                found.faststream.append(faststream.single(size.baseline))
                 found.batch.append(system.batches(size.batch))
+                with system.at_rest():
+                    found.plain.append(plain.single(size.baseline))
+                    found.faststream.append(faststream.single(size.baseline))
                 rates = (found.single, found.plain, found.faststream, found.batch)
                 mine, theirs, others, batch = (each[-1].per_second for each in rates)
                 say.print(
@@ -108,8 +106,9 @@ def measure(size: Size, say: Console) -> Measured:
             records = int(RATE * size.paced_seconds)
             for _ in range(size.paced_rounds):
                 found.paced.append(system.paced(records, RATE))
-                found.plain_paced.append(plain.paced(records, RATE))
-                found.faststream_paced.append(faststream.paced(records, RATE))
+                with system.at_rest():
+                    found.plain_paced.append(plain.paced(records, RATE))
+                    found.faststream_paced.append(faststream.paced(records, RATE))
                 say.print(
                     f"at {RATE:.0f}/s: p99 Xinhuo {found.paced[-1].p99_ms:.0f} ms,"
                     f" plain nameko {found.plain_paced[-1].p99_ms:.0f} ms,"
@@ -125,7 +124,7 @@ def measure(size: Size, say: Console) -> Measured:
 
 def _fan_out(found: Measured, size: Size, node: RabbitNode, url: str, folder: Path, event: bytes, say: Console) -> None:
     """Measure Xinhuo with one event a message, and beside it the broker with three consumers that do nothing."""
-    other = _database(url, "one_a_message")
+    other = database_of_its_own(url, "one_a_message")
     program = "benchmarks.one_a_message"
     with ours.System(node.add_vhost("single"), other, folder / "single", VOLUNTEERS, program=program) as system:
         for _ in range(size.rounds):
@@ -135,33 +134,6 @@ def _fan_out(found: Measured, size: Size, node: RabbitNode, url: str, folder: Pa
                 f"fan-out to three, one event a message: {found.fan_out[-1].per_second:.0f}/s"
                 f" of at most {found.fan_out_limit[-1]:.0f}/s"
             )
-
-
-@contextlib.contextmanager
-def servers(folder: Path) -> Iterator[tuple[RabbitNode, str]]:
-    """Run a broker and a database with fsync that knows the moment of each commit."""
-    node = RabbitNode(folder / "rabbit")
-    postgres = EmbeddedPostgres(folder / "data", database="bench")
-    try:
-        node.start()
-        url = postgres.start()
-        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text("ALTER SYSTEM SET track_commit_timestamp = on"))
-        engine.dispose()
-        postgres.stop()
-        yield node, postgres.start()
-    finally:
-        postgres.stop()
-        node.stop()
-
-
-def _database(url: str, name: str) -> str:
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 if __name__ == "__main__":

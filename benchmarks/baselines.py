@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 
 from .records import Figures, Load, Paced, instants, make_load, measured, numbers, paced, send, wait_for_effects
+from .servers import vhost_of_its_own
 
 T = TypeVar("T")
 SERVICES = ("statistics", "awards", "notify", "volunteers")
@@ -94,21 +94,21 @@ class Rounds:
         return self._round(work)
 
     def _round(self, work: Callable[[int, sa.Engine], T]) -> T:
-        vhost = f"baseline-{secrets.token_hex(4)}"
-        uri = self._node.add_vhost(vhost)
         engine = sa.create_engine(self._url)
-        try:
-            with engine.begin() as connection:
-                connection.execute(sa.text(_TABLES))
-            port = free_port()
-            with tempfile.NamedTemporaryFile() as log, self._processes(uri, port, log):
-                try:
-                    return work(port, engine)
-                except AssertionError as error:
-                    raise AssertionError(f"{self.baseline.name}: {error}; its log: {_errors(log)}") from None
-        finally:
-            engine.dispose()
-            self._node.delete_vhost(vhost)
+        with engine.begin() as connection:
+            connection.execute(sa.text(_TABLES))
+        port = free_port()
+        with (
+            vhost_of_its_own(self._node, "baseline") as uri,
+            tempfile.NamedTemporaryFile() as log,
+            self._processes(uri, port, log),
+        ):
+            try:
+                return work(port, engine)
+            except AssertionError as error:
+                raise AssertionError(f"{self.baseline.name}: {error}; its log: {_errors(log)}") from None
+            finally:
+                engine.dispose()
 
     @contextmanager
     def _processes(self, amqp_uri: str, port: int, log: IO[bytes]) -> Iterator[None]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from .servers import alone
+
 PEOPLE = 50_000
 MINUTES = 30
 CHUNK = 250_000
@@ -103,9 +105,7 @@ def grow(engine: sa.Engine, have: int, want: int, template: bytes, say: Callable
             for statement in (_ROWS, *_STATEMENTS):
                 _run(connection, statement, span)
         say(f"history: {last + 1:,} of {want:,} records")
-    analyse = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with analyse.connect() as connection:
-        connection.execute(sa.text("VACUUM (ANALYZE)"))
+    alone(engine.url.render_as_string(hide_password=False), "VACUUM (ANALYZE)")
 
 
 def _run(connection: sa.Connection, statement: str, values: dict[str, object]) -> None:

@@ -21,12 +21,15 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from services.volunteers.commands.rebuild import rebuild_statistics
+from tests.support.waiting import wait_for
 from xinhuo.chassis.web.pages import cursor_of
 from xinhuo.cli import build
 
 from . import bulk, ours, report
-from .__main__ import VOLUNTEERS, servers
+from .records import numbers
+from .servers import servers
 
+VOLUNTEERS = 2000
 ROWS = (10_000, 1_000_000, 10_000_000)
 REPLAYED_AT = 1_000_000
 SINGLE, ROUNDS, ANSWERS = 6000, 3, 20
@@ -35,12 +38,11 @@ _EMPTY_AWARDS = "TRUNCATE awards.tallies, awards.tally_entries, awards.stars, aw
 
 
 def main() -> int:
-    """Measure at each size, print a table or one JSON object, and with --write make docs/growth.md anew."""
+    """Measure at each size, print a table or one JSON object, and write the page after a run of all sizes."""
     parser = argparse.ArgumentParser(prog="make bench-growth ARGS=...", description=__doc__)
     parser.add_argument("--rows", default=",".join(map(str, ROWS)), help="sizes of the history, ascending")
     parser.add_argument("--soak-minutes", type=float, default=10.0, help="0 for none")
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    parser.add_argument("--write", action="store_true", help="write docs/growth.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
@@ -52,20 +54,17 @@ def main() -> int:
         servers(Path(name)) as (node, url),
         ours.System(node.add_vhost("ours"), url, Path(name) / "ours", VOLUNTEERS) as system,
     ):
-        engine = sa.create_engine(url)
-        system.single(SINGLE)  # the first round warms everything up, and leaves an event to copy
         have = 0
         for rows in sizes:
-            bulk.grow(engine, have, rows, system.event(), lambda text: say.print(text))
+            bulk.grow(system.engine, have, rows, system.event(), lambda text: say.print(text))
             have = rows
             found["sizes"][str(rows)] = at = measure(system)
             if rows == REPLAYED_AT:
-                at |= replay(system, engine)
+                at |= replay(system)
             say.print(f"{rows:,} records: {at}")
         if options.soak_minutes:
             found["soak"] = soak(system, options.soak_minutes)
             say.print(f"soak: {found['soak']}")
-        engine.dispose()
     rates = [at["single_per_second"] for at in found["sizes"].values()]
     found |= {"slower_percent": round(100 * (1 - min(rates) / rates[0]), 1), "machine": report.machine()}
     found["noise"] = noise.told()
@@ -118,22 +117,15 @@ def pages(system: ours.System) -> dict[str, float]:
     return found
 
 
-def replay(system: ours.System, engine: sa.Engine) -> dict[str, Any]:
+def replay(system: ours.System) -> dict[str, Any]:
     """Send every event again to awards, whose tables are empty, and wait until the tallies are as before."""
-    total = sa.text("SELECT sum(minutes) FROM awards.tallies")
-    with engine.begin() as connection:
-        before = connection.scalar(total)
+    total = sa.text("SELECT coalesce(sum(minutes), 0) FROM awards.tallies")
+    [before] = numbers(system.engine, total)
+    with system.engine.begin() as connection:
         connection.execute(sa.text(_EMPTY_AWARDS))
     began = time.monotonic()
     events = system.command("events", "replay", "--service", "awards", "--since", "2025-12-31", "--json")["events"]
-    pause = threading.Event()
-    while True:
-        with engine.connect() as connection:
-            if connection.scalar(total) == before:
-                break
-        if time.monotonic() - began > 3600:
-            raise AssertionError("the replay did not bring the tallies back")
-        pause.wait(0.2)
+    wait_for(lambda: numbers(system.engine, total) == (before,), 3600, "the tallies to be as they were")
     seconds = time.monotonic() - began
     return {"replayed": events, "replay_seconds": round(seconds, 1), "replay_per_second": round(events / seconds)}
 

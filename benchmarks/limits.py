@@ -5,7 +5,6 @@ three of a fan-out are processes of their own, as services are.
 """
 
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -22,6 +21,8 @@ from xinhuo.chassis.adapters.amqp import BatchConsumer, ConfirmingPublisher
 from xinhuo.chassis.topology import Queue, Topology
 from xinhuo.chassis.wire import Incoming, Outgoing
 from xinhuo.contracts import codec
+
+from .servers import vhost_of_its_own
 
 EXCHANGE = "limit.events"
 CONFIRMED_TOGETHER = 500
@@ -107,15 +108,11 @@ def _publish(uri: str, body: bytes, count: int) -> None:
 
 @contextmanager
 def _queues(node: RabbitNode, count: int) -> Iterator[str]:
-    vhost = f"limit-{secrets.token_hex(4)}"
-    uri = node.add_vhost(vhost)
     arguments = {"x-queue-type": "quorum"}
     queues = tuple(Queue(f"limit.{number}", ((EXCHANGE, "k"),), arguments) for number in range(count))
-    amqp_topology.declare(uri, Topology((EXCHANGE,), queues))
-    try:
+    with vhost_of_its_own(node, "limit") as uri:
+        amqp_topology.declare(uri, Topology((EXCHANGE,), queues))
         yield uri
-    finally:
-        node.delete_vhost(vhost)
 
 
 def _consume(uri: str, queue: str, count: int) -> None:

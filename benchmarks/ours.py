@@ -7,7 +7,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from xinhuo.chassis.security import create_key_file, load_keys
 from xinhuo.cli import build
 
 from .records import Figures, Load, Paced, instants, make_load, measured, numbers, paced, send, wait_for_effects
+from .servers import alone
 
 PROCESSES = (("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"))
 _UNPUBLISHED = sa.text("SELECT count(*) FROM volunteers.outbox WHERE public AND public_published_at IS NULL")
@@ -50,6 +52,8 @@ _ACKNOWLEDGED = sa.text(
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: As many records are in one request of a batch.
 BATCH = 500
+#: As many are logged before anything is measured.
+_WARM_UP = 2000
 
 
 class System:
@@ -76,21 +80,26 @@ class System:
         assert self.settings.amqp_uri is not None
         amqp_topology.declare(self.settings.amqp_uri, build.full_topology())
         self._register()
-        ports = [self._start(name, role) for name, role in PROCESSES]
-        self._port = ports[-1]
-        for (name, role), port in zip(PROCESSES, ports, strict=True):
-            wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
+        self._start_all()
+        self.single(_WARM_UP)
+        assert self.settings.database_url is not None
+        # What autovacuum does within the first minute: plans made for empty tables would be kept until then.
+        alone(self.settings.database_url, "ANALYZE")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the processes."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.wait(60)
+        self._stop_all()
         self.engine.dispose()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Let no process run meanwhile: even an idle one takes time from whoever else is measured."""
+        self._stop_all()
+        yield
+        self._start_all()
 
     def single(self, count: int) -> Figures:
         """Send records, one a POST, and wait for every effect; raises AssertionError when one is wrong."""
@@ -215,10 +224,23 @@ class System:
             "XINHUO_LOG_LEVEL": "warning",
         }
 
+    def _start_all(self) -> None:
+        ports = [self._start(name, role) for name, role in PROCESSES]
+        self._port = ports[-1]
+        for (name, role), port in zip(PROCESSES, ports, strict=True):
+            wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
+
+    def _stop_all(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(60)
+        self._processes.clear()
+
     def _start(self, name: str, role: str) -> int:
         port = free_port()
         command: list[Any] = [sys.executable, "-m", self._program, name, "--role", role, "--port", str(port)]
-        with (self._folder / f"{name}-{role}.log").open("wb") as output:
+        with (self._folder / f"{name}-{role}.log").open("ab") as output:
             self._processes.append(subprocess.Popen(command, env=self._environment(), stdout=output, stderr=output))
         return port
 

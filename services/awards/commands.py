@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
+from operator import attrgetter
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis.db import database_now
+from xinhuo.chassis.db import ask_with_time
 from xinhuo.chassis.errors import PermanentEventError, RetryEventLater
 from xinhuo.chassis.outbox import record
+from xinhuo.chassis.roundtrips import at_commit
 from xinhuo.chassis.rules import DatedRule
 from xinhuo.contracts import awards
 from xinhuo.contracts.codec import Envelope
@@ -106,33 +108,32 @@ class _Book:
     @classmethod
     def open(cls, session: Session, hours: Sequence[HoursLogged | HoursReversed], zone: tzinfo) -> "_Book":
         """Lock the tallies of a batch, in one order for everyone, and read what belongs to them."""
-        volunteers = sorted({data.volunteer_id for data in hours})
-        session.execute(_MAKE_TALLIES, {"volunteers": volunteers})
-        minutes: dict[UUID, int] = {}
-        live: set[UUID] = set()
-        for row in session.execute(_LOCK_TALLIES, {"volunteers": volunteers}):
-            minutes[row.volunteer_id] = row.minutes
-            if row.live:
-                live.add(row.volunteer_id)
+        volunteers = sorted({data.volunteer_id for data in hours}, key=attrgetter("int"))
+        now, (_, tallies, awarded, counted) = ask_with_time(
+            session,
+            (_MAKE_TALLIES, {"volunteers": volunteers}),
+            (_LOCK_TALLIES, {"volunteers": volunteers}),
+            # Read after the locks: by then every other batch about these volunteers is committed or gone.
+            (_LAST_AWARDS, {"volunteers": volunteers}),
+            (_ENTRIES, {"entries": [data.entry_id for data in hours]}),
+        )
         stars: defaultdict[UUID, dict[int, domain.StarState]] = defaultdict(dict)
         held = {}
-        for row in session.execute(_LAST_AWARDS, {"volunteers": volunteers}):
-            stars[row.volunteer_id][row.star] = domain.StarState(row.occurrence, held=row.held)
-            if row.held:
-                held[row.volunteer_id, row.star] = row.award_id
-        # Read after the locks: by then every other batch about these volunteers is committed or gone.
-        entries = {
-            row.entry_id: _Entry(row.volunteer_id, row.minutes, row.reversed_by)
-            for row in session.execute(_ENTRIES, {"entries": [data.entry_id for data in hours]})
-        }
+        for volunteer_id, star, occurrence, award_id, is_held in awarded:
+            stars[volunteer_id][star] = domain.StarState(occurrence, held=is_held)
+            if is_held:
+                held[volunteer_id, star] = award_id
         return cls(
             session=session,
-            now=database_now(session),
+            now=now,
             zone=zone,
-            tallies={key: domain.Tally(value, stars.get(key, {})) for key, value in minutes.items()},
-            entries=entries,
+            tallies={key: domain.Tally(minutes, stars.get(key, {})) for key, minutes, _ in tallies},
+            entries={
+                entry_id: _Entry(volunteer_id, minutes, reversed_by)
+                for entry_id, volunteer_id, minutes, reversed_by in counted
+            },
             held=held,
-            live=live,
+            live={key for key, _, is_live in tallies if is_live},
         )
 
     def add(self, envelope: Envelope, logged: HoursLogged) -> None:
@@ -243,7 +244,8 @@ class _Book:
     def write(self, session: Session) -> None:
         """Write what the batch changed: one statement a table."""
         if self.changed:
-            session.execute(
+            at_commit(
+                session,
                 _WRITE_TALLIES,
                 {
                     "volunteers": list(self.changed),
@@ -253,7 +255,8 @@ class _Book:
             )
         if self.new_entries:
             entries = [self.entries[entry_id] for entry_id in self.new_entries]
-            session.execute(
+            at_commit(
+                session,
                 _INSERT_ENTRIES,
                 {
                     "entries": self.new_entries,
@@ -263,7 +266,8 @@ class _Book:
                 },
             )
         if earlier := set(self.reversed_entries).difference(self.new_entries):
-            session.execute(
+            at_commit(
+                session,
                 _REVERSE_ENTRIES,
                 {
                     "entries": list(earlier),
@@ -271,7 +275,8 @@ class _Book:
                 },
             )
         if self.withdrawn:
-            session.execute(
+            at_commit(
+                session,
                 _WITHDRAW_AWARDS,
                 {
                     "awards": list(self.withdrawn),
@@ -281,7 +286,8 @@ class _Book:
             )
         if self.new_awards:
             new = list(self.new_awards.values())
-            session.execute(
+            at_commit(
+                session,
                 _INSERT_AWARDS,
                 {
                     "awards": [award.award_id for award in new],

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import rows
 from xinhuo.chassis.errors import NotFound
-from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.ids import new_ids
+from xinhuo.chassis.roundtrips import at_commit
 from xinhuo.contracts.awards import StarEarned
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged
@@ -46,9 +47,9 @@ class Message:
     replayed: bool = False
 
     @property
-    def key(self) -> tuple[UUID, str, UUID, int]:
-        """What makes it one and the same message, however often it is written."""
-        return self.volunteer_id, self.occasion, self.subject_id, self.occurrence
+    def key(self) -> tuple[int, str, int, int]:
+        """What makes it one and the same message, however often it is written, in the order of the unique key."""
+        return self.volunteer_id.int, self.occasion, self.subject_id.int, self.occurrence
 
 
 def acknowledge_hours(session: Session, envelopes: Sequence[Envelope]) -> None:
@@ -104,10 +105,11 @@ def hand_over(session: Session, batch: Sequence[Message]) -> None:
     """
     # In the order of the unique key, so that two batches with the same messages cannot wait for each other.
     ordered = sorted(batch, key=lambda message: message.key)
-    session.execute(
+    at_commit(
+        session,
         _PUT_INTO_INBOX,
         {
-            "ids": [new_id() for _ in ordered],
+            "ids": new_ids(len(ordered)),
             "volunteers": [message.volunteer_id for message in ordered],
             "occasions": [message.occasion for message in ordered],
             "subjects": [message.subject_id for message in ordered],

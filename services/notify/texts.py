@@ -6,7 +6,7 @@ its version up: a message keeps the version it was written from.
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class _Compiled:
 
 def write(occasion: str, **facts: Any) -> Text:
     """Put facts into the words of an occasion; raises ``jinja2.UndefinedError`` when one is missing."""
+    return _written(occasion, tuple(facts.items()))
+
+
+@lru_cache(maxsize=4096)  # many served the same day for as long
+def _written(occasion: str, facts: tuple[tuple[str, Any], ...]) -> Text:
     template = _compiled(occasion)
     return Text(template.title, template.body.render(facts), template.reference)
 

@@ -209,7 +209,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     )
     def log_hours(self, session: Session, bodies: Sequence[Served]) -> list[Answer | RuleError]:
         """Enter service time: 201 with the new entry, or 200 with the one that says the same."""
-        outcomes = hours_commands.log_hours(session, bodies, now=database_now(session))
+        outcomes = hours_commands.log_hours(session, bodies)
         return [answers.of_one(outcome) for outcome in outcomes]
 
     @http(
@@ -222,7 +222,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     def log_hours_batch(self, session: Session, body: dict[str, Sequence[Served | InvalidInput]]) -> Answer:
         """Enter up to 1,000 items of service time, each for itself; the answer has one result for each."""
         items = body["items"]
-        return answers.of_batch(hours_commands.log_loaded(session, items, now=database_now(session)))
+        return answers.of_batch(hours_commands.log_loaded(session, items))
 
     @http(
         "POST",
@@ -280,7 +280,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
         """Keep the categories that notices opened."""
         known.open_categories(session, envelopes)
 
-    @subscribe(HoursLogged, HoursReversed)
+    @subscribe(HoursLogged, HoursReversed, gather=0.1)
     def keep_statistics(self, session: Session, envelopes: list[Envelope]) -> None:
         """Keep the statistics equal to the ledger."""
         statistics_commands.keep_statistics(session, envelopes)

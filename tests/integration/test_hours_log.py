@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event as sa_event
 from sqlalchemy.exc import IntegrityError
 from werkzeug.test import Client
 
@@ -18,6 +17,7 @@ from services.volunteers.schemas.hours import LogHours, _load
 from services.volunteers.service import Volunteers
 from tests.support.hours import NOW, World, local, log
 from tests.support.services import client_of, fetch, make_service, recorded
+from tests.support.statements import noted
 from xinhuo.chassis.errors import InvalidInput
 from xinhuo.chassis.web.schema import Schema
 from xinhuo.contracts.volunteers import HoursLogged
@@ -238,25 +238,17 @@ def test_a_day_filled_within_one_batch_takes_no_more(world: World, volunteer: UU
     assert kinds == [Entered, Entered, domain.DayLimitExceeded, Entered]
 
 
-def test_a_batch_takes_the_same_few_statements_whatever_its_size(world: World) -> None:
+def test_a_batch_goes_to_the_database_twice_with_the_same_few_statements_whatever_its_size(world: World) -> None:
     people = world.add_volunteers(30)
-    engine = world.service.runtime.db.engine
     counts = []
     for size in (1, 30):
-        statements: list[str] = []
-
-        def note(*args: object, seen: list[str] = statements) -> None:
-            seen.append(str(args[2]))
-
-        sa_event.listen(engine, "before_cursor_execute", note)
-        with world.service.runtime.db.transaction() as session:
+        with noted(world.service.runtime.db.engine) as statements, world.service.runtime.db.transaction() as session:
             day = f"2026-04-{size:02d}"
             items = [world.served(one, f"{day} 09:00", f"{day} 10:00") for one in people[:size]]
             assert all(isinstance(outcome, Entered) for outcome in log_hours(session, items, now=NOW))
-        sa_event.remove(engine, "before_cursor_execute", note)
-        counts.append(len(statements))
-    # People, activities, spans, entries; and at the commit the outbox, which wakes the relay.
-    assert counts == [5, 5]
+        counts.append((len(statements.texts), statements.ways))
+    # People, activities, spans and the time; then, with the commit, entries and outbox.
+    assert counts == [(6, 2), (6, 2)]
 
 
 def test_a_batch_of_a_thousand_is_entered_whole(world: World) -> None:

@@ -18,6 +18,7 @@ from jinja2 import UndefinedError
 from services.notify import models, texts
 from services.notify.service import Notify
 from tests.support.services import client_of, deliver, delivery_of, empty_tables, fetch, make_service
+from tests.support.statements import noted
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.ladder import Delivery
 from xinhuo.contracts.awards import StarEarned
@@ -234,24 +235,13 @@ def test_two_workers_with_the_same_facts_at_once_write_each_acknowledgement_once
     assert fetch(notify, "SELECT * FROM parked_events") == []
 
 
-def test_a_batch_of_500_takes_as_many_statements_as_one_of_50(notify: Notify) -> None:
-    assert _statements_for(notify, 50) == _statements_for(notify, 500)
-
-
-def _statements_for(notify: Notify, size: int) -> int:
+@pytest.mark.parametrize("size", [1, 50, 500])
+def test_a_batch_of_any_size_goes_to_the_database_twice_with_two_statements(notify: Notify, size: int) -> None:
     batch = [delivery_of(logged(new_id())) for _ in range(size)]
-    seen = []
-
-    def note(*arguments: Any) -> None:
-        seen.append(arguments)
-
-    engine = notify.runtime.db.engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
+    with noted(notify.runtime.db.engine) as statements:
         thank(notify, *batch)
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-    return len(seen)
+
+    assert (len(statements.texts), statements.ways) == (2, 2), statements.texts
 
 
 def test_an_event_that_no_text_can_be_written_for_harms_no_other_of_its_batch(notify: Notify, volunteer: UUID) -> None:

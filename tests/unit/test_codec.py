@@ -68,72 +68,72 @@ def test_a_whole_event_is_read():
     assert (envelope.subject, envelope.traceparent, envelope.correlationid, envelope.causationid) == (None,) * 4
 
 
-@pytest.mark.parametrize(
-    ("code", "body"),
-    [
-        ("event.undecodable", b""),
-        ("event.undecodable", b"kettle"),
-        ("event.undecodable", b"\x80\x04\x95\x10."),
-        ("event.undecodable", written(WHOLE)[:-1]),
-        ("event.undecodable", written(WHOLE) + b"x"),
-        ("event.undecodable", b"\xef\xbb\xbf" + written(WHOLE)),
-        ("event.undecodable", b"null"),
-        ("event.undecodable", b"7"),
-        ("event.undecodable", b'"text"'),
-        ("event.undecodable", b"[" + written(WHOLE) + b"]"),
-        ("event.undecodable", data_with(minutes=float("nan"))),
-        ("event.undecodable", data_with(minutes=float("inf"))),
-        ("event.undecodable", data_with(later=float("-inf"))),
-        ("event.undecodable", envelope_with(data=float("nan"))),
-        ("event.undecodable", json.dumps({**WHOLE, "source": "薪火"}, ensure_ascii=False).encode("gbk")),
-        ("event.undecodable", written(WHOLE).replace(b"DEMO-T-01", "队".encode("gbk"))),
-        ("event.undecodable", data_with(later="here").replace(b"here", "队".encode("gbk"))),
-        ("event.undecodable", written(WHOLE).replace(b"DEMO-T-01", rb"\ud800")),
-        ("event.undecodable", envelope_with(later=1).replace(b'"later": 1', b'"later":' + b"[" * 20000 + b"]" * 20000)),
-        ("event.undecodable", data_with(later=1).replace(b'"later": 1', b'"later":' + b"[" * 20000 + b"]" * 20000)),
-        ("event.envelope_incomplete", b"{}"),
-        *(("event.envelope_incomplete", written(without(WHOLE, name))) for name in WHOLE),
-        *(("event.envelope_incomplete", envelope_with(**{name: None})) for name in WHOLE if name != "data"),
-        *(("event.envelope_incomplete", envelope_with(**{name: 7})) for name in WHOLE if name != "data"),
-        ("event.envelope_incomplete", b"  " + written(without(WHOLE, "id"))),
-        ("event.envelope_incomplete", envelope_with(specversion="0.3")),
-        ("event.envelope_incomplete", envelope_with(specversion="")),
-        ("event.envelope_incomplete", envelope_with(source="")),
-        ("event.envelope_incomplete", envelope_with(id="")),
-        ("event.envelope_incomplete", envelope_with(id="kettle")),
-        ("event.envelope_incomplete", envelope_with(id=f"urn:uuid:{ID}")),
-        ("event.envelope_incomplete", envelope_with(id=f"{{{ID}}}")),
-        ("event.envelope_incomplete", envelope_with(time="2026-03-05T01:30:00")),
-        ("event.envelope_incomplete", envelope_with(time="2026-02-30T01:30:00Z")),
-        ("event.envelope_incomplete", envelope_with(time="yesterday")),
-        ("event.envelope_incomplete", envelope_with(time="0001-01-01T00:00:00+14:00")),
-        ("event.envelope_incomplete", envelope_with(subject=7)),
-        ("event.envelope_incomplete", envelope_with(traceparent=["x"])),
-        ("event.unknown_type", envelope_with(type="")),
-        ("event.unknown_type", envelope_with(type="kettle")),
-        ("event.unknown_type", envelope_with(type="volunteers.kettle_boiled.v1")),
-        ("event.unknown_type", envelope_with(type="awards.hours_logged.v1")),
-        ("event.unknown_version", envelope_with(type="volunteers.hours_logged.v2")),
-        ("event.unknown_version", envelope_with(type="volunteers.hours_logged.v01")),
-        ("event.invalid", envelope_with(data=None)),
-        ("event.invalid", envelope_with(data=[])),
-        ("event.invalid", envelope_with(data="{}")),
-        ("event.invalid", envelope_with(data={})),
-        *(("event.invalid", envelope_with(data=without(DATA, name))) for name in DATA),
-        *(("event.invalid", data_with(**{name: None})) for name in DATA),
-        ("event.invalid", data_with(minutes="60")),
-        ("event.invalid", data_with(minutes=12.5)),
-        ("event.invalid", data_with(minutes=60.0)),
-        ("event.invalid", data_with(minutes=True)),
-        ("event.invalid", data_with(minutes=60).replace(b'"minutes": 60', b'"minutes": 1e999')),
-        ("event.invalid", data_with(entry_id="kettle")),
-        ("event.invalid", data_with(served_on="2026-02-30")),
-        ("event.invalid", data_with(served_on="2026-03-05T00:00:00Z")),
-        ("event.invalid", data_with(team_code=7)),
-        ("event.too_large", data_with(later="x" * codec.MAX_EVENT_BYTES)),
-        ("event.too_large", b" " * (codec.MAX_EVENT_BYTES + 1)),
-    ],
-)
+BROKEN = [
+    ("event.undecodable", b""),
+    ("event.undecodable", b"kettle"),
+    ("event.undecodable", b"\x80\x04\x95\x10."),
+    ("event.undecodable", written(WHOLE)[:-1]),
+    ("event.undecodable", written(WHOLE) + b"x"),
+    ("event.undecodable", b"\xef\xbb\xbf" + written(WHOLE)),
+    ("event.undecodable", b"null"),
+    ("event.undecodable", b"7"),
+    ("event.undecodable", b'"text"'),
+    ("event.undecodable", b"[" + written(WHOLE) + b"]"),
+    ("event.undecodable", data_with(minutes=float("nan"))),
+    ("event.undecodable", data_with(minutes=float("inf"))),
+    ("event.undecodable", data_with(later=float("-inf"))),
+    ("event.undecodable", envelope_with(data=float("nan"))),
+    ("event.undecodable", json.dumps({**WHOLE, "source": "薪火"}, ensure_ascii=False).encode("gbk")),
+    ("event.undecodable", written(WHOLE).replace(b"DEMO-T-01", "队".encode("gbk"))),
+    ("event.undecodable", data_with(later="here").replace(b"here", "队".encode("gbk"))),
+    ("event.undecodable", written(WHOLE).replace(b"DEMO-T-01", rb"\ud800")),
+    ("event.undecodable", envelope_with(later=1).replace(b'"later": 1', b'"later":' + b"[" * 20000 + b"]" * 20000)),
+    ("event.undecodable", data_with(later=1).replace(b'"later": 1', b'"later":' + b"[" * 20000 + b"]" * 20000)),
+    ("event.envelope_incomplete", b"{}"),
+    *(("event.envelope_incomplete", written(without(WHOLE, name))) for name in WHOLE),
+    *(("event.envelope_incomplete", envelope_with(**{name: None})) for name in WHOLE if name != "data"),
+    *(("event.envelope_incomplete", envelope_with(**{name: 7})) for name in WHOLE if name != "data"),
+    ("event.envelope_incomplete", b"  " + written(without(WHOLE, "id"))),
+    ("event.envelope_incomplete", envelope_with(specversion="0.3")),
+    ("event.envelope_incomplete", envelope_with(specversion="")),
+    ("event.envelope_incomplete", envelope_with(source="")),
+    ("event.envelope_incomplete", envelope_with(id="")),
+    ("event.envelope_incomplete", envelope_with(id="kettle")),
+    ("event.envelope_incomplete", envelope_with(id=f"urn:uuid:{ID}")),
+    ("event.envelope_incomplete", envelope_with(id=f"{{{ID}}}")),
+    ("event.envelope_incomplete", envelope_with(time="2026-03-05T01:30:00")),
+    ("event.envelope_incomplete", envelope_with(time="2026-02-30T01:30:00Z")),
+    ("event.envelope_incomplete", envelope_with(time="yesterday")),
+    ("event.envelope_incomplete", envelope_with(time="0001-01-01T00:00:00+14:00")),
+    ("event.envelope_incomplete", envelope_with(subject=7)),
+    ("event.envelope_incomplete", envelope_with(traceparent=["x"])),
+    ("event.unknown_type", envelope_with(type="")),
+    ("event.unknown_type", envelope_with(type="kettle")),
+    ("event.unknown_type", envelope_with(type="volunteers.kettle_boiled.v1")),
+    ("event.unknown_type", envelope_with(type="awards.hours_logged.v1")),
+    ("event.unknown_version", envelope_with(type="volunteers.hours_logged.v2")),
+    ("event.unknown_version", envelope_with(type="volunteers.hours_logged.v01")),
+    ("event.invalid", envelope_with(data=None)),
+    ("event.invalid", envelope_with(data=[])),
+    ("event.invalid", envelope_with(data="{}")),
+    ("event.invalid", envelope_with(data={})),
+    *(("event.invalid", envelope_with(data=without(DATA, name))) for name in DATA),
+    *(("event.invalid", data_with(**{name: None})) for name in DATA),
+    ("event.invalid", data_with(minutes="60")),
+    ("event.invalid", data_with(minutes=12.5)),
+    ("event.invalid", data_with(minutes=60.0)),
+    ("event.invalid", data_with(minutes=True)),
+    ("event.invalid", data_with(minutes=60).replace(b'"minutes": 60', b'"minutes": 1e999')),
+    ("event.invalid", data_with(entry_id="kettle")),
+    ("event.invalid", data_with(served_on="2026-02-30")),
+    ("event.invalid", data_with(served_on="2026-03-05T00:00:00Z")),
+    ("event.invalid", data_with(team_code=7)),
+    ("event.too_large", data_with(later="x" * codec.MAX_EVENT_BYTES)),
+    ("event.too_large", b" " * (codec.MAX_EVENT_BYTES + 1)),
+]
+
+
+@pytest.mark.parametrize(("code", "body"), BROKEN)
 def test_bytes_that_are_no_event_are_refused_with_a_stable_code(code, body):
     assert code_of(body) == code
 
@@ -303,6 +303,25 @@ def test_a_broken_event_does_not_spoil_the_others_of_its_batch():
     good = written(WHOLE)
     parts = codec.split_batch(codec.join_batch([good, b'{"odd":1}', b"7"]))
     assert parts == [good, b'{"odd":1}', b"7"]
+
+
+@pytest.mark.parametrize("bodies", [[], [written(WHOLE)], [written(WHOLE), data_with(minutes=61), data_with(later=1)]])
+def test_a_batch_that_is_read_at_once_says_what_its_events_say_one_by_one(bodies):
+    assert codec.decode_batch(bodies, HoursLogged.topic) == [codec.decode(body) for body in bodies]
+
+
+@pytest.mark.parametrize("body", [body for _, body in BROKEN])
+def test_a_batch_is_not_read_at_once_when_one_of_its_events_is_broken(body):
+    assert codec.decode_batch([written(WHOLE), body], HoursLogged.topic) is None
+
+
+@pytest.mark.parametrize("topic", ["", "kettle", StarEarned.topic])
+def test_a_batch_is_not_read_at_once_when_its_events_are_of_another_type_than_it_says(topic):
+    assert codec.decode_batch([written(WHOLE)], topic) is None
+
+
+def test_a_batch_is_not_read_at_once_when_one_body_holds_two_events():
+    assert codec.decode_batch([written(WHOLE) + b"," + written(WHOLE)], HoursLogged.topic) is None
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ class Settings:
         "XINHUO_BATCH_MAX", 500, _number(1, 5000), "一批事件的上限", "most events in one handling batch"
     )
     batch_window_ms: int = _setting(
-        "XINHUO_BATCH_WINDOW_MS", 5, _number(0, 1000),
+        "XINHUO_BATCH_WINDOW_MS", 1, _number(0, 1000),
         "凑一批事件最多等多久（毫秒）", "how long a batch may wait to fill, in milliseconds",
     )  # fmt: skip
     confirm_seconds: int = _setting(

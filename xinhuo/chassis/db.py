@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import ORMExecuteState, SessionTransaction
 from sqlalchemy.orm import Session as OrmSession
 
-from . import clock, inbox, outbox
+from . import clock, inbox, outbox, roundtrips
+from .arrays import ColumnDumper
 from .errors import Unavailable
 
 #: How long a transaction may stand still between two statements; the marking of a large workbook may take 150 s.
@@ -20,6 +21,7 @@ IDLE_IN_TRANSACTION_SECONDS = 180
 #: SQLSTATEs after which the same transaction may simply be tried again.
 _TRY_AGAIN = {"40001", "40P01", "55P03"}
 #: SQLSTATEs that say the server is going, gone, not there yet, or full: no fault of the work at hand.
+_NOW = sa.text("SELECT clock_timestamp()")
 _OUTAGE = {
     "25P03",
     "57P01",
@@ -59,19 +61,31 @@ class DatabaseUnavailable(Unavailable):
 
 
 class Session(OrmSession):
-    """A session whose commit also writes the events recorded in it."""
+    """A session whose commit also writes the events recorded in it, and whatever else waits for the commit."""
+
+    def begin_nested(self) -> SessionTransaction:
+        """Begin a savepoint; what waited until now is not undone with it."""
+        roundtrips.write(self)
+        return super().begin_nested()
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _write_what_waits(state: ORMExecuteState) -> None:
+    roundtrips.write(state.session)
 
 
 @event.listens_for(Session, "before_commit")
-def _write_recorded_events(session: OrmSession) -> None:
+def _commit_with_recorded_events(session: OrmSession) -> None:
     if not session.in_nested_transaction():  # SQLAlchemy calls this for savepoints too
-        outbox.write_pending(session)
+        outbox.write_at_commit(session)
+        roundtrips.commit(session)
 
 
 @event.listens_for(Session, "after_rollback")
 def _forget_recorded_events(session: OrmSession) -> None:
     if not session.in_nested_transaction():
         outbox.forget_pending(session)
+        roundtrips.forget(session)
 
 
 class Database:
@@ -148,7 +162,7 @@ class Database:
 
 def _send_lists_in_binary(connection: Any, _record: Any) -> None:
     """Let lists travel as binary arrays: text ones cost 5 to 25 times the time, most of it in quoting."""
-    connection.adapters.register_dumper(list, ListBinaryDumper)
+    connection.adapters.register_dumper(list, ColumnDumper)
 
 
 def _learn_the_time(connection: Any, _record: Any) -> None:
@@ -183,10 +197,15 @@ def sqlstate(error: DBAPIError) -> str | None:
 
 def database_now(session: OrmSession) -> datetime:
     """Return the database's clock, the one clock of the system, as an aware instant in UTC."""
-    asked = clock.steady()
-    now: datetime = session.scalar(sa.select(sa.func.clock_timestamp()))  # type: ignore[assignment]
-    clock.learn(now, asked)
-    return now
+    return ask_with_time(session)[0]
+
+
+def ask_with_time(session: OrmSession, *asked: roundtrips.Statement) -> tuple[datetime, list[list[Any]]]:
+    """Do as ``roundtrips.ask``, and return with the rows what time it is by the database's clock, in UTC."""
+    began = clock.steady()
+    *answers, [(now,)] = roundtrips.ask(session, *asked, (_NOW, {}))
+    clock.learn(now, began)
+    return now, answers
 
 
 def rows(result: Any) -> list[dict[str, Any]]:

@@ -12,5 +12,12 @@ def new_id() -> UUID:
 
     Those that a process makes are in order, also within a millisecond, while its own clock is right.
     """
-    made: UUID = uuid7() if clock.own_is_right() else uuid7(nanoseconds=int(clock.now().timestamp() * 1e9))
-    return made
+    return new_ids(1)[0]
+
+
+def new_ids(count: int) -> list[UUID]:
+    """Return so many new UUIDv7, as ``new_id`` makes them, in order."""
+    if clock.own_is_right():
+        return [uuid7() for _ in range(count)]
+    nanoseconds = int(clock.now().timestamp() * 1e9)
+    return sorted(uuid7(nanoseconds=nanoseconds) for _ in range(count))

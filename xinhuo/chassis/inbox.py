@@ -12,6 +12,7 @@ from xinhuo.contracts import codec
 
 from . import clock, partitions
 from .errors import PermanentEventError
+from .roundtrips import ask
 
 #: Under which a session knows how many months of events the office keeps; 0 for all of them.
 KEEP_EVENTS_MONTHS = "xinhuo_keep_events_months"
@@ -67,9 +68,11 @@ def claim(session: Session, handler: str, offered: Sequence[tuple[UUID, bytes]])
         if any(event_id < oldest for event_id, _ in offered):
             raise EventTooOld("older than what is kept of events")
     known = dict(reversed(offered))
-    claimed = session.execute(_CLAIM, {"handler": handler, "ids": list(known), "hashes": list(known.values())})
-    fresh = frozenset(claimed.scalars())
+    [claimed] = ask(session, (_CLAIM, {"handler": handler, "ids": list(known), "hashes": list(known.values())}))
+    fresh = frozenset(event_id for (event_id,) in claimed)
     if seen := [event_id for event_id in known if event_id not in fresh]:
         earlier = session.execute(_EARLIER, {"handler": handler, "ids": seen})
         known.update((event_id, bytes(hashed)) for event_id, hashed in earlier)
+    if len(fresh) == len(offered):  # the usual case
+        return Claim(fresh, frozenset())
     return Claim(fresh, frozenset(offer for offer in offered if offer[1] != known[offer[0]]))

@@ -8,10 +8,10 @@ An outage of the database is no attempt: it surfaces as DatabaseUnavailable and 
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
@@ -51,8 +51,7 @@ CHECK_NOW = sa.text("SET CONSTRAINTS ALL IMMEDIATE")
 log = logs.get("ladder")
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One event as it came: its exact bytes and what they say."""
 
     body: bytes
@@ -101,10 +100,11 @@ def _attempt(db: Database, handler: str, handle: Handle, batch: list[Delivery]) 
 def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> None:
     started = time.perf_counter()
     with trace.traced(batch[0].envelope.traceparent), db.transaction() as session:
-        claim = inbox.claim(session, handler, [delivery.offer for delivery in batch])
+        offers = [delivery.offer for delivery in batch]
+        claim = inbox.claim(session, handler, offers)
         fresh: dict[UUID, Envelope] = {}
-        for delivery in batch:
-            if delivery.offer in claim.conflicting:
+        for delivery, offer in zip(batch, offers, strict=True):
+            if claim.conflicting and offer in claim.conflicting:
                 conflict = inbox.EventIdConflict("the id belongs to another body")
                 bury_delivery(session, handler, delivery, conflict.code, conflict.reason, None, 0)
             elif delivery.envelope.id in claim.fresh:
@@ -113,8 +113,9 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
             handle(session, list(fresh.values()))
             faultpoints.reach("before_commit")
     now = clock.now()
+    ages = metrics.EVENT_AGE.labels(db.service, handler)
     for envelope in fresh.values():
-        metrics.EVENT_AGE.labels(db.service, handler).observe(max(0.0, (now - envelope.time).total_seconds()))
+        ages.observe(max(0.0, (now - envelope.time).total_seconds()))
     consumed = metrics.EVENTS_CONSUMED
     consumed.labels(db.service, handler, "ok").inc(len(fresh))
     if others := len(batch) - len(fresh) - len(claim.conflicting):

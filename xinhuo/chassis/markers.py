@@ -33,10 +33,14 @@ class Http:
 
 @dataclass(frozen=True)
 class Subscription:
-    """Events that a method wants, in batches of at most ``batch`` (the process's setting when None)."""
+    """Events that a method wants, in batches of at most ``batch`` (the process's setting when None).
+
+    While events keep coming, each lets ``gather`` seconds pass for others; one that comes after a quiet time does not.
+    """
 
     events: tuple[type[Event], ...]
     batch: int | None = None
+    gather: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,13 @@ def http(
     return _mark(Http(method, path, accepts, query, returns, status, body_limit, media_type, coalesce, errors))
 
 
-def subscribe(*events: type[Event], batch: int | None = None) -> Callable[[F], F]:
+def subscribe(*events: type[Event], batch: int | None = None, gather: float = 0.0) -> Callable[[F], F]:
     """Mark a method as handler: ``method(self, session, envelopes)``, each event once, one transaction a batch.
 
-    The name of the method names its queue and its inbox rows: it is permanent.
+    The name of the method names its queue and its inbox rows: it is permanent. ``gather`` is for effects that nobody
+    waits for: so many seconds each may come later, for a part of the statements.
     """
-    return _mark(Subscription(events, batch))
+    return _mark(Subscription(events, batch, gather))
 
 
 def job(*, every: timedelta, offset: timedelta = timedelta(0)) -> Callable[[F], F]:

@@ -12,7 +12,8 @@ from xinhuo.contracts import codec
 from xinhuo.contracts.base import Event
 
 from . import clock, metrics, trace
-from .ids import new_id
+from .ids import new_ids
+from .roundtrips import Statement, ask, at_commit
 
 _PENDING = "xinhuo_recorded_events"
 #: As many events are written before the commit: a hundred thousand of them at once would fill the memory.
@@ -56,9 +57,10 @@ def record_all(
     traceparent = trace.child_of(caused_by.traceparent if caused_by else trace.current())
     correlationid = (caused_by.correlationid or str(caused_by.id)) if caused_by else None
     causationid = str(caused_by.id) if caused_by else None
-    for event in events:
+    kept = list(events)
+    for event_id, event in zip(new_ids(len(kept)), kept, strict=True):
         envelope = codec.Envelope(
-            id=new_id(),
+            id=event_id,
             time=now,
             data=event,
             source=codec.source_of(event.publisher),
@@ -102,14 +104,25 @@ def rehearsal(session: Session) -> Iterator[None]:
 
 
 def write_pending(session: Session) -> None:
-    """Write what was recorded so far with one statement and wake the relay at commit."""
-    pending: list[tuple[codec.Envelope, bytes]] = session.info.pop(_PENDING, [])
-    if pending:
+    """Write what was recorded so far now: many events would fill the memory until the commit."""
+    if pending := session.info.pop(_PENDING, []):
         _write(session, pending)
 
 
+def write_at_commit(session: Session) -> None:
+    """Have what was recorded so far written with one statement by the commit that comes next, and the relay woken."""
+    if pending := session.info.pop(_PENDING, []):
+        at_commit(session, *_insert(pending))
+
+
 def _write(session: Session, pending: Sequence[tuple[codec.Envelope, bytes]]) -> None:
-    session.execute(
+    ask(session, _insert(pending))
+
+
+def _insert(pending: Sequence[tuple[codec.Envelope, bytes]]) -> Statement:
+    for topic, count in Counter(envelope.type for envelope, _ in pending).items():
+        metrics.EVENTS_RECORDED.labels(topic).inc(count)
+    return (
         _INSERT_AND_WAKE,
         {
             "ids": [envelope.id for envelope, _ in pending],
@@ -122,8 +135,6 @@ def _write(session: Session, pending: Sequence[tuple[codec.Envelope, bytes]]) ->
             "replayed": [envelope.replayed for envelope, _ in pending],
         },
     )
-    for topic, count in Counter(envelope.type for envelope, _ in pending).items():
-        metrics.EVENTS_RECORDED.labels(topic).inc(count)
 
 
 def forget_pending(session: Session) -> None:

@@ -6,6 +6,7 @@ connection ends. Rows are found by not being marked, never by "id > last seen", 
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from threading import Event as Flag
 from typing import Any
 from uuid import UUID
@@ -30,7 +31,9 @@ POLL_SECONDS = 1.0
 SILENT_SECONDS = 15.0
 #: How long a batch lets the next one gather, for each event it held and at most: some large batches cost a third
 #: of many small ones, here and in every service that takes them. Where little happens, nothing waits.
-GATHER_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.15
+GATHER_SECONDS, GATHER_LEAST_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.006, 0.15
+#: The public lane publishes event by event anyway, and a department waits for none of them: its batches are as rare.
+PUBLIC_SECONDS = 0.25
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
 #: The inside lane is pressed when its last batch held so many and is not older than this; the public lane then
@@ -113,9 +116,10 @@ class Relay:
                 while not stop.is_set():
                     taken = self.publish_batch(connection)
                     if taken < BATCH:
+                        again_at = time.monotonic() + gather_seconds(taken, self.lane)
                         self.publisher.keep_alive()
                         _wait_for_news(connection, stop)
-                        stop.wait(gather_seconds(taken))
+                        stop.wait(max(0.0, again_at - time.monotonic()))
                         self._yield(stop)
             finally:
                 if not connection.invalidated:
@@ -152,7 +156,8 @@ class Relay:
         if sent:
             in_order = [row.id for row in rows if row.id in sent]
             # First and last tell which partitions the marks are in.
-            connection.execute(self._mark, {"ids": in_order, "first": min(sent), "last": max(sent)})
+            first, last = (pick(in_order, key=attrgetter("int")) for pick in (min, max))
+            connection.execute(self._mark, {"ids": in_order, "first": first, "last": last})
         return len(rows)
 
     def _hold(self, message: Outgoing, events: int) -> None:
@@ -205,9 +210,13 @@ class Relay:
             return None
 
 
-def gather_seconds(taken: int) -> float:
+def gather_seconds(taken: int, lane: str = "inside") -> float:
     """Return how long to let events gather after a batch of so many."""
-    return min(taken * GATHER_SECONDS, GATHER_MOST_SECONDS) if taken < LARGE else 0.0
+    if lane == "public":
+        return PUBLIC_SECONDS
+    if not 0 < taken < LARGE:
+        return 0.0
+    return min(max(taken * GATHER_SECONDS, GATHER_LEAST_SECONDS), GATHER_MOST_SECONDS)
 
 
 def inside_message(exchange: str, topic: str, part: Sequence[Any], *, mandatory: bool) -> Outgoing:

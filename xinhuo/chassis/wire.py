@@ -101,8 +101,13 @@ def open_message(message: Incoming, *, now: datetime | None = None) -> tuple[lis
         raise Undecodable("event.routing_key_mismatch", "routing key and type name different events")
     if message.content_type == codec.CONTENT_TYPE:
         return [_open_one(message.body, message.type, now)], []
+    bodies = codec.split_batch(message.body)
+    envelopes = codec.decode_batch(bodies, message.type)
+    latest = now + FUTURE
+    if envelopes is not None and all(envelope.time <= latest for envelope in envelopes):
+        return [Delivery(body, envelope) for body, envelope in zip(bodies, envelopes, strict=True)], []
     deliveries, broken = [], []
-    for body in codec.split_batch(message.body):
+    for body in bodies:
         try:
             deliveries.append(_open_one(body, message.type, now))
         except Undecodable as error:

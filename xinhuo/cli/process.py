@@ -24,12 +24,16 @@ def prepare() -> None:
 
     if importlib.util.find_spec("eventlet") is None:
         return
+    # What psycopg chooses by itself would block all green threads; ours is put in its place.
     os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
     # That eventlet's support ends is said, with the way out, in docs/decisions; not in every log.
     warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
     import eventlet
 
     eventlet.monkey_patch()
+    from xinhuo.chassis.adapters import green_wait
+
+    green_wait.install()
 
 
 def run(service_name: str, role: str, port: int) -> int:
@@ -98,11 +102,13 @@ def _consumers(process: "Process") -> str | None:
 
 
 def _check_wait_function() -> None:
-    """Refuse to run when psycopg would block all greenlets: its wait function is chosen at import."""
+    """Refuse to run when psycopg would block all greenlets."""
     from psycopg import waiting
 
-    if waiting.wait is not waiting.wait_selector:
-        raise RuntimeError("PSYCOPG_WAIT_FUNC must be wait_selector before psycopg is imported")
+    from xinhuo.chassis.adapters import green_wait
+
+    if waiting.wait is not green_wait.wait:
+        raise RuntimeError("the process was not prepared: psycopg would block all green threads")
 
 
 def _spare_the_collector() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -62,13 +62,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.data.topic
 
 
-class _Wire(msgspec.Struct, kw_only=True, omit_defaults=True):
+D = TypeVar("D")
+
+
+class _Wire(msgspec.Struct, Generic[D], kw_only=True, omit_defaults=True, gc=False):
     specversion: str
     id: UUID
     source: str
     type: str
     time: Instant
-    data: msgspec.Raw
+    data: D
     subject: str | None = None
     datacontenttype: str | None = None
     dataschema: str | None = None
@@ -78,7 +81,7 @@ class _Wire(msgspec.Struct, kw_only=True, omit_defaults=True):
     replayed: bool = False  # the last one, see _REPLAYED
 
 
-_wire_decoder = msgspec.json.Decoder(_Wire)
+_wire_decoder = msgspec.json.Decoder(_Wire[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
 #: What reading bytes that are no JSON, or JSON nested thousands deep, raises.
@@ -100,10 +103,9 @@ def encode(envelope: Envelope) -> bytes:
 
     Raises Undecodable (``event.too_large``) when the event, or its public form, would not be accepted by a reader.
     """
-    data = _encoder.encode(envelope.data)
     # The public form names a longer schema, and may leave nothing out that makes up for it.
     room = len(_PUBLIC) if envelope.data.public else 0
-    return _write(envelope, envelope.subject, data, schema_uri(envelope.type), MAX_EVENT_BYTES - room)
+    return _write(envelope, envelope.subject, envelope.data, schema_uri(envelope.type), MAX_EVENT_BYTES - room)
 
 
 def encode_public(envelope: Envelope) -> bytes:
@@ -116,12 +118,12 @@ def encode_public(envelope: Envelope) -> bytes:
         raise ValueError(f"{event_class.topic} is not public")
     hidden = internal_fields(event_class)
     fields: dict[str, Any] = msgspec.to_builtins(envelope.data)
-    data = _encoder.encode({name: value for name, value in fields.items() if name not in hidden})
+    data = {name: value for name, value in fields.items() if name not in hidden}
     subject = None if event_class.subject_field in hidden else envelope.subject
     return _write(envelope, subject, data, schema_uri(envelope.type, public=True))
 
 
-def _write(envelope: Envelope, subject: str | None, data: bytes, schema: str, limit: int = MAX_EVENT_BYTES) -> bytes:
+def _write(envelope: Envelope, subject: str | None, data: Any, schema: str, limit: int = MAX_EVENT_BYTES) -> bytes:
     topic = envelope.type
     body = _encoder.encode(
         _Wire(
@@ -137,7 +139,7 @@ def _write(envelope: Envelope, subject: str | None, data: bytes, schema: str, li
             correlationid=envelope.correlationid,
             causationid=envelope.causationid,
             replayed=envelope.replayed,
-            data=msgspec.Raw(data),
+            data=data,
         )
     )
     if len(body) > limit:
@@ -164,16 +166,19 @@ def decode(body: bytes) -> Envelope:
     if wire.specversion != "1.0" or not wire.source:
         raise Undecodable("event.envelope_incomplete", "specversion must be 1.0 and source not empty")
     try:
-        time = wire.time.astimezone(UTC)
-    except OverflowError:
-        raise Undecodable("event.envelope_incomplete", "time is outside the years 1 to 9999") from None
-    try:
         data = _decoder_of(event_class).decode(wire.data)
     except msgspec.DecodeError as error:  # ValidationError is one
         raise Undecodable("event.invalid", f"data of {event_class.topic}: {_without_values(error)}") from None
+    try:
+        return _envelope(wire, data)
+    except OverflowError:
+        raise Undecodable("event.envelope_incomplete", "time is outside the years 1 to 9999") from None
+
+
+def _envelope(wire: _Wire[Any], data: Event) -> Envelope:
     return Envelope(
         id=wire.id,
-        time=time,
+        time=wire.time.astimezone(UTC),
         data=data,
         source=wire.source,
         subject=wire.subject,
@@ -213,6 +218,31 @@ def split_batch(body: bytes) -> "list[bytes]":
 
 
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def decode_batch(bodies: "list[bytes]", topic: str) -> list[Envelope] | None:
+    """Read the events of a batch, all of them of one type, at once; None unless every one of them is in order.
+
+    Then ``decode`` tells, for each, what it is and what is wrong with it.
+    """
+    event_class = load_all().get(topic)
+    if event_class is None:
+        return None
+    joined = join_batch(bodies)
+    try:
+        str(joined, "utf-8")
+        wires = _whole_decoder_of(event_class).decode(joined)
+        envelopes = [_envelope(wire, wire.data) for wire in wires]
+    except (*_UNREADABLE, OverflowError):  # msgspec's ValidationError is one
+        return None
+    sound = len(wires) == len(bodies) and max(map(len, bodies), default=0) <= MAX_EVENT_BYTES
+    sound = sound and all(wire.type == topic and wire.specversion == "1.0" and wire.source for wire in wires)
+    return envelopes if sound else None
+
+
+@cache
+def _whole_decoder_of(event_class: type[Event]) -> "msgspec.json.Decoder[list[_Wire[Event]]]":
+    return msgspec.json.Decoder(list[_Wire[event_class]])  # type: ignore[valid-type]
 
 
 def _known(topic: str) -> type[Event]:

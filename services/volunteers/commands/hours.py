@@ -7,7 +7,7 @@ holds, and the inserts cannot collide. The exclusion constraint stands behind th
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis import outbox
+from xinhuo.chassis.db import ask_with_time
 from xinhuo.chassis.errors import RuleError
 from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.roundtrips import ask, at_commit
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
 from .. import domain
@@ -84,13 +86,17 @@ _REVERSE = sa.text(
     FROM new JOIN ledger_entries AS e ON e.id = new.entry_id
     """
 )
+_DAY = timedelta(days=1)
+#: Nobody has served until then, and the calendar goes on for a day.
+_FAR = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 class _Activity(NamedTuple):
     team_code: str
     unit_code: str
     category: str
-    window: tuple[datetime, datetime]
+    window: Sequence[datetime]
+    """Start and end."""
 
 
 def lock_volunteers(session: Session, volunteer_ids: Iterable[UUID]) -> dict[UUID, str]:
@@ -99,31 +105,44 @@ def lock_volunteers(session: Session, volunteer_ids: Iterable[UUID]) -> dict[UUI
     A transaction that calls ``log_hours`` or ``reverse_entries`` more than once calls this first, with everyone
     it will touch: otherwise two such transactions could wait for each other in a circle.
     """
-    found = session.execute(_LOCK, {"ids": list(volunteer_ids)})
-    return {volunteer_id: state for volunteer_id, state in found}
+    [found] = ask(session, (_LOCK, {"ids": list(volunteer_ids)}))
+    return dict(found)
 
 
 def log_hours(
     session: Session,
     items: Sequence[Served],
     *,
-    now: datetime,
+    now: datetime | None = None,
     source: str = "api",
     import_id: UUID | None = None,
 ) -> list[Entered | Existing | RuleError]:
     """Enter service time in the ledger, each item for itself, and record ``HoursLogged`` for each new entry.
 
+    ``now`` is the database's time, asked for when it is not given.
     Returns one outcome for each item, in order: ``Entered``; ``Existing`` when the ledger holds exactly this
     service (same volunteer, activity, start, end and minutes); or the broken rule: ``VolunteerUnknown``,
     ``VolunteerNotVerified``, ``ActivityUnknown``, ``EndsBeforeStart``, ``InvalidHours``, ``ServedInFuture``,
     ``OutsideActivity``, ``OverlappingService`` naming the other entry, ``DayLimitExceeded``. Of two items that
-    exclude each other the first wins. Uses four statements for a batch of any size, five when something exists.
+    exclude each other the first wins. A batch of any size asks once and writes once, and asks once more when
+    something exists.
     """
-    people = lock_volunteers(session, {item.volunteer_id for item in items})
-    activities = _load_activities(session, {item.activity_id for item in items})
-    checked = [_check_alone(item, people, activities, now) for item in items]
-    sound = [(item, time) for item, time in zip(items, checked, strict=True) if isinstance(time, domain.ServiceTime)]
-    diaries = _load_diaries(session, sound) if sound else {}
+    if not items:
+        return []
+    times = [(domain.as_instant(item.started_at), domain.as_instant(item.ended_at)) for item in items]
+    told, (people, activities, spans) = ask_with_time(
+        session,
+        (_LOCK, {"ids": list({item.volunteer_id for item in items})}),
+        (_ACTIVITIES, {"ids": list({item.activity_id for item in items})}),
+        (_SPANS, _windows(items, times)),
+    )
+    now = now or told
+    states = dict(people)
+    places = {key: _Activity(team, unit, category, window) for key, team, unit, category, *window in activities}
+    checked = [_check_alone(item, time, states, places, now) for item, time in zip(items, times, strict=True)]
+    diaries: defaultdict[UUID, Diary] = defaultdict(Diary)
+    for volunteer_id, *span in spans:
+        diaries[volunteer_id].add(Span(*span))
     entered: dict[UUID, Entry] = {}
     outcomes: list[Entry | UUID | RuleError] = []
     for item, served in zip(items, checked, strict=True):
@@ -132,7 +151,7 @@ def log_hours(
             continue
         diary = diaries[item.volunteer_id]
         try:
-            outcome = _admit(diary, item, served, activities[item.activity_id], now, source, import_id)
+            outcome = _admit(diary, item, served, places[item.activity_id], now, source, import_id)
         except RuleError as error:
             outcomes.append(error)
             continue
@@ -147,11 +166,9 @@ def log_hours(
     ]
 
 
-def log_loaded(
-    session: Session, items: Sequence[Served | RuleError], *, now: datetime
-) -> list[Entered | Existing | RuleError]:
+def log_loaded(session: Session, items: Sequence[Served | RuleError]) -> list[Entered | Existing | RuleError]:
     """Do as ``log_hours`` with items of which some were refused before they got here; those stay as they are."""
-    outcomes = iter(log_hours(session, [item for item in items if isinstance(item, Served)], now=now))
+    outcomes = iter(log_hours(session, [item for item in items if isinstance(item, Served)]))
     return [next(outcomes) if isinstance(item, Served) else item for item in items]
 
 
@@ -207,22 +224,41 @@ def reverse_entries(
     return outcomes
 
 
-def _load_activities(session: Session, ids: Collection[UUID]) -> dict[UUID, _Activity]:
-    found = session.execute(_ACTIVITIES, {"ids": list(ids)})
-    return {
-        activity_id: _Activity(team_code, unit_code, category, (starts_at, ends_at))
-        for activity_id, team_code, unit_code, category, starts_at, ends_at in found
-    }
-
-
 def _load_entries(session: Session, ids: Collection[UUID]) -> dict[UUID, Entry]:
     if not ids:
         return {}
-    return {row["id"]: Entry(**row) for row in session.execute(_ENTRIES, {"ids": list(ids)}).mappings()}
+    return {row["id"]: Entry(**row) for row in session.execute(_ENTRIES, {"ids": list(ids)}).mappings().all()}
+
+
+def _windows(items: Sequence[Served], times: Sequence[tuple[datetime, datetime]]) -> dict[str, Any]:
+    """Return whose spans in force can matter, and which: those of the same office days, or overlapping."""
+    windows: dict[UUID, tuple[datetime, datetime]] = {}
+    for item, (started_at, ended_at) in zip(items, times, strict=True):
+        if not started_at < ended_at < _FAR:
+            continue  # the rules refuse it, whatever the ledger holds
+        low = _midnight(started_at)
+        high = max(low + _DAY, ended_at)
+        if earlier := windows.get(item.volunteer_id):
+            low, high = min(low, earlier[0]), max(high, earlier[1])
+        windows[item.volunteer_id] = low, high
+    return {
+        "volunteers": list(windows),
+        "lows": [low for low, _ in windows.values()],
+        "highs": [high for _, high in windows.values()],
+    }
+
+
+def _midnight(at: datetime) -> datetime:
+    """Return when the office day of an instant began."""
+    return datetime.combine(at.astimezone(domain.OFFICE_ZONE), time(0), domain.OFFICE_ZONE)
 
 
 def _check_alone(
-    item: Served, people: dict[UUID, str], activities: dict[UUID, _Activity], now: datetime
+    item: Served,
+    times: tuple[datetime, datetime],
+    people: dict[UUID, str],
+    activities: dict[UUID, _Activity],
+    now: datetime,
 ) -> domain.ServiceTime | RuleError:
     """Check the rules that need no other entry."""
     try:
@@ -233,42 +269,16 @@ def _check_alone(
         activity = activities.get(item.activity_id)
         if activity is None:
             raise domain.ActivityUnknown
+        started_at, ended_at = times
         minutes = item.minutes
         if minutes is None:
-            started_at, ended_at = domain.as_instant(item.started_at), domain.as_instant(item.ended_at)
             # Less than one minute is left to check_hours, which knows why.
             minutes = max((ended_at - started_at) // timedelta(minutes=1), 1)
-        return domain.check_hours(item.started_at, item.ended_at, minutes, now=now, activity=activity.window)
+        return domain.check_hours(
+            started_at, ended_at, minutes, now=now, activity=(activity.window[0], activity.window[1])
+        )
     except RuleError as error:
         return error
-
-
-def _load_diaries(session: Session, sound: Sequence[tuple[Served, domain.ServiceTime]]) -> defaultdict[UUID, Diary]:
-    """Return, for each person, the spans in force that can matter: of the same days, or overlapping."""
-    windows: dict[UUID, tuple[date, date, datetime]] = {}
-    for item, served in sound:
-        first, last, end = windows.get(item.volunteer_id, (served.served_on, served.served_on, served.ended_at))
-        windows[item.volunteer_id] = (
-            min(first, served.served_on),
-            max(last, served.served_on),
-            max(end, served.ended_at),
-        )
-    found = session.execute(
-        _SPANS,
-        {
-            "volunteers": list(windows),
-            "lows": [_midnight(first) for first, _, _ in windows.values()],
-            "highs": [max(_midnight(last + timedelta(days=1)), end) for _, last, end in windows.values()],
-        },
-    )
-    diaries: defaultdict[UUID, Diary] = defaultdict(Diary)
-    for volunteer_id, *span in found:
-        diaries[volunteer_id].add(Span(*span))
-    return diaries
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(0), domain.OFFICE_ZONE)
 
 
 def _admit(
@@ -328,7 +338,7 @@ def _enter(session: Session, entries: Sequence[Entry], now: datetime, source: st
         "minutes": [entry.minutes for entry in entries],
         "attention": [entry.needs_attention for entry in entries],
     }
-    session.execute(_ENTER, columns | {"source": source, "import_id": import_id, "now": now})
+    at_commit(session, _ENTER, columns | {"source": source, "import_id": import_id, "now": now})
     outbox.record_all(
         session,
         [

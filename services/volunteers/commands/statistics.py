@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis.roundtrips import at_commit
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
@@ -55,9 +56,10 @@ def keep_statistics(session: Session, envelopes: Sequence[Envelope]) -> None:
             total[0] += minutes
             total[1] += sign
     # Sorted keys, and the tables always in this order: two workers never wait for each other in a circle.
-    session.execute(_CELLS, _columns([(key, cells[key]) for key in sorted(cells)]))
-    ordered = [(key, people[key]) for key in sorted(people)]
-    session.execute(
+    at_commit(session, _CELLS, _columns([(key, cells[key]) for key in sorted(cells)]))
+    ordered = sorted(people.items(), key=lambda item: (item[0][0].int, item[0][1]))
+    at_commit(
+        session,
         _VOLUNTEER_MONTHS,
         _columns([(cell, total) for (_, cell), total in ordered])
         | {"volunteers": [volunteer_id for (volunteer_id, _), _ in ordered]},

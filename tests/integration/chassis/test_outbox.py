@@ -1,15 +1,15 @@
 """An event and what made it true are kept together or lost together."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session
 
 from tests.integration.chassis.services import deliveries, event, fetch, large_event, words, write
+from tests.support.statements import noted
 from xinhuo.chassis import outbox, trace
 from xinhuo.chassis.db import Database
 from xinhuo.contracts import codec
@@ -27,20 +27,6 @@ def recorded(db: Database) -> list[str]:
 
 def envelopes(db: Database) -> list[Envelope]:
     return [codec.decode(bytes(row.payload)) for row in fetch(db, "SELECT payload FROM outbox ORDER BY seq")]
-
-
-@contextmanager
-def counted(db: Database, text: str) -> Iterator[list[str]]:
-    """Collect the statements with this text."""
-    seen: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if text in statement:
-            seen.append(statement)
-
-    sa_event.listen(db.engine, "before_cursor_execute", note)
-    yield seen
-    sa_event.remove(db.engine, "before_cursor_execute", note)
 
 
 Step = Callable[[Session], object]
@@ -212,20 +198,20 @@ def test_whatever_can_be_recorded_can_be_made_public(db: Database) -> None:
 
 @pytest.mark.parametrize(("events", "inserts"), [(0, 0), (1, 1), (2, 1), (999, 1)])
 def test_a_commit_writes_all_its_events_with_one_statement(db: Database, events: int, inserts: int) -> None:
-    with counted(db, "INSERT INTO outbox") as statements, db.transaction() as session:
+    with noted(db.engine) as statements, db.transaction() as session:
         for _ in range(events):
             outbox.record(session, event())
-        assert statements == []
-    assert len(statements) == inserts
+        assert statements.texts == []
+    assert len(statements.with_text("INSERT INTO outbox")) == inserts
     assert len(recorded(db)) == events
 
 
 def test_a_long_transaction_writes_in_parts_so_that_it_does_not_hold_them_all(db: Database) -> None:
-    with counted(db, "INSERT INTO outbox") as statements, db.transaction() as session:
+    with noted(db.engine) as statements, db.transaction() as session:
         for part in range(5):
             outbox.record_all(session, [event()] * 500)
-            assert len(statements) == (part + 1) // 2
-    assert len(statements) == 3
+            assert len(statements.with_text("INSERT INTO outbox")) == (part + 1) // 2
+    assert len(statements.with_text("INSERT INTO outbox")) == 3
     assert len(recorded(db)) == 2500
 
 

@@ -34,15 +34,15 @@ def test_05_remedy_with_the_wait_function_of_our_launcher_they_run_together(empt
     assert at_once >= 2
 
 
-def test_05_remedy_our_launcher_refuses_to_run_with_another_wait_function() -> None:
-    program = "from xinhuo.cli.process import _check_wait_function as check; check()"
-    for name, code in (("wait_c", 1), ("wait_selector", 0)):
+def test_05_remedy_our_launcher_puts_its_own_wait_function_in_place_and_refuses_to_run_with_another() -> None:
+    check = "from xinhuo.cli import process; process._check_wait_function()"
+    for program, code in ((check, 1), (check.replace(";", "; process.prepare();"), 0)):
         ran = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PSYCOPG_WAIT_FUNC": name},
+            [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PSYCOPG_WAIT_FUNC": "wait_c"},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert ran.returncode == code, ran.stderr
-        assert ("wait_selector before psycopg" in ran.stderr) == bool(code)
+        assert ("the process was not prepared" in ran.stderr) == bool(code)
 
 
 def test_10_plain_nameko_loses_its_connection_while_a_handler_computes_and_its_container_dies_of_it(

@@ -26,6 +26,8 @@ log = logs.get("amqp")
 LOST = (AMQPError, OperationalError, OSError)
 _HEARTBEAT = 20
 _PIECE = 256 * 1024
+#: A batch with so many bytes waits for no more; after so many seconds without one there is a quiet time.
+_ENOUGH, _QUIET = 200_000, 0.5
 
 
 def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
@@ -170,15 +172,18 @@ class BatchConsumer:
         *,
         prefetch_max: int,
         window: float,
+        gather: float = 0.0,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """``ready`` tells whether what ``receive`` needs is there; until then nothing is taken from the queue.
 
         Else each restart during an outage of the database would be one delivery more, and bring what is
-        innocent of it over the limit.
+        innocent of it over the limit. ``window`` is how long a batch waits for more, ``gather`` how long it does
+        while there is a batch again and again.
         """
         self._uri, self.queue, self._receive, self._ready = uri, queue, receive, ready
-        self._prefetch_max, self._window = prefetch_max, window
+        self._prefetch_max, self._window, self._gather = prefetch_max, window, gather
+        self._settled = 0.0
         self._buffer: list[Incoming] = []
         self._connection: Connection | None = None
         self.consuming = False
@@ -257,8 +262,9 @@ class BatchConsumer:
         if not self._buffer:  # messages may have come while the prefetch was raised: they wait for nobody
             _drain(connection, 1.0)
         _line(connection).heartbeat_tick()
-        deadline = time.monotonic() + self._window
-        while self._buffer and len(self._buffer) < prefetch:
+        now = time.monotonic()
+        deadline = now + (max(self._window, self._gather) if now - self._settled < _QUIET else self._window)
+        while self._buffer and len(self._buffer) < prefetch and sum(len(one.body) for one in self._buffer) < _ENOUGH:
             left = deadline - time.monotonic()
             if left <= 0 or not _drain(connection, left):
                 return
@@ -266,6 +272,7 @@ class BatchConsumer:
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
         messages, self._buffer = self._buffer, []
+        self._settled = time.monotonic()
         while True:
             try:
                 verdicts = self._receive(messages)

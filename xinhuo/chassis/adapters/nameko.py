@@ -134,10 +134,10 @@ class RouteEntrypoint(_InWorker, Entrypoint):
 class SubscriptionEntrypoint(_InWorker, Entrypoint):
     """One queue: messages come in batches, the method runs in a worker, then they are settled."""
 
-    def __init__(self, service: Service, queue: str) -> None:
+    def __init__(self, worker: Worker, method: str) -> None:
         super().__init__()
         self._stop = Flag()
-        self.consumer = consumer_of(service, queue, self._receive)
+        self.consumer = consumer_of(worker, method, self._receive)
 
     def start(self) -> None:
         """Consume in a thread of its own."""
@@ -218,7 +218,7 @@ class NamekoProcess:
             self._add(
                 name,
                 lambda _self, messages, name=name: worker.receive(name, messages),
-                SubscriptionEntrypoint, service, worker.handler_name(name),
+                SubscriptionEntrypoint, worker, name,
             )  # fmt: skip
         self.relays += relays_of(service, self.mandatory)
         self._members["background"] = Background(background_of(worker, self.relays))

@@ -44,15 +44,17 @@ class Process(Protocol):
         """Run until told to stop, then finish what is in flight; raises what else ended the service."""
 
 
-def consumer_of(service: Service, queue: str, receive: Receive) -> BatchConsumer:
-    """Return what reads a queue of a service."""
+def consumer_of(worker: Worker, method: str, receive: Receive) -> BatchConsumer:
+    """Return what reads the queue of a method."""
+    service = worker.service
     settings = service.runtime.settings
     return BatchConsumer(
         broker_of(service),
-        queue,
+        worker.handler_name(method),
         receive,
         prefetch_max=settings.prefetch_max,
         window=settings.batch_window_ms / 1000,
+        gather=worker.subscriptions[method].gather,
         ready=service.runtime.db.is_up,
     )
 

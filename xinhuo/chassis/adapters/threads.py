@@ -49,7 +49,7 @@ class Consumption:
     def __init__(self, worker: Worker, method: str, watchdog: StallWatchdog) -> None:
         self._worker, self._method, self._watchdog = worker, method, watchdog
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self.consumer = consumer_of(worker.service, worker.handler_name(method), self._receive)
+        self.consumer = consumer_of(worker, method, self._receive)
 
     def run(self, stop: Flag) -> None:
         """Consume until told to stop; the batch at hand is finished and acknowledged."""

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 #: How long a batch waits for more, for each item of the one before, and at most. Two half batches that take turns,
-#: each answered while the other works, so become one whole, at half the statements; a lone request waits for nobody.
+#: each answered while the other works, so become one whole, at half the statements.
 GATHER_SECONDS, GATHER_MOST_SECONDS = 0.0002, 0.02
+#: No batch begins sooner after the last one; a request that comes later than that waits for nobody.
+STEADY_SECONDS = 0.006
 
 
 class _Rider:
@@ -36,7 +38,7 @@ class Coalescer:
         self._lock = threading.Lock()
         self._waiting: deque[_Rider] = deque()
         self._busy = False
-        self._last = 0
+        self._last, self._ended = 0, 0.0
 
     def submit(self, item: Any) -> Any:
         """Hand in one item and return its result when its batch is done."""
@@ -54,8 +56,9 @@ class Coalescer:
         return rider.result
 
     def _lead(self) -> None:
-        if self._last > 1:
-            time.sleep(min(self._last * GATHER_SECONDS, GATHER_MOST_SECONDS))
+        gather = min(max(self._last * GATHER_SECONDS, STEADY_SECONDS), GATHER_MOST_SECONDS)
+        if (early := self._ended + gather - time.monotonic()) > 0:
+            time.sleep(early)
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
             self._last = len(batch)
@@ -67,6 +70,7 @@ class Coalescer:
         except BaseException as error:  # handed to every rider, and raised again by each submit
             results = [error] * len(batch)
         finally:
+            self._ended = time.monotonic()
             with self._lock:
                 if self._waiting:
                     self._waiting[0].leads = True

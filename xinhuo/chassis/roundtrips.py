@@ -1,0 +1,91 @@
+"""Several statements on one way to the database and back: a way costs more than most statements do.
+
+``ask`` sends questions together. What is only written, and asked for by nobody, is handed to ``at_commit``, and goes
+along with the commit itself. Statements keep their order: whatever else a session executes goes after what waits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+Statement = tuple[sa.TextClause, Mapping[str, Any]]
+_WAITING = "xinhuo_statements_at_commit"
+_BEGIN, _COMMIT = "BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT"
+
+
+def ask(session: Session, *asked: Statement) -> list[list[Any]]:
+    """Execute statements in their order, sent together, and return the rows of each as tuples.
+
+    Each sees what those before it did, and waits for the locks that they wait for. Raises SQLAlchemy's errors.
+    """
+    waiting: list[Statement] = session.info.pop(_WAITING, [])
+    return _send(session, [*waiting, *asked])[len(waiting) :]
+
+
+def at_commit(session: Session, statement: sa.TextClause, parameters: Mapping[str, Any]) -> None:
+    """Execute a statement that returns nothing, together with the commit or before whatever is executed next.
+
+    Within a savepoint it is executed at once: it lives and dies with it.
+    """
+    if session.in_nested_transaction():
+        session.execute(statement, parameters)
+        return
+    session.info.setdefault(_WAITING, []).append((statement, parameters))
+
+
+def commit(session: Session) -> None:
+    """Send what waits, with the commit; nothing when nothing waits, and SQLAlchemy commits by itself."""
+    waiting: list[Statement] = session.info.pop(_WAITING, [])
+    if waiting:
+        _send(session, waiting, committing=True)
+
+
+def forget(session: Session) -> None:
+    """Drop what waits in a transaction that was rolled back."""
+    session.info.pop(_WAITING, None)
+
+
+def write(session: Session) -> None:
+    """Execute what waits now, before something else is."""
+    if waiting := session.info.pop(_WAITING, []):
+        _send(session, waiting)
+
+
+def _send(session: Session, statements: Sequence[Statement], *, committing: bool = False) -> list[list[Any]]:
+    connection = session.connection()
+    driver: Any = connection.connection.driver_connection
+    # psycopg begins by itself, but on a way of its own.
+    begins = driver.info.transaction_status is TransactionStatus.IDLE
+    try:
+        with _pipeline(driver, begins):
+            cursors = [driver.execute(_text(statement), parameters) for statement, parameters in statements]
+            if committing:
+                driver.execute(_COMMIT)
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    except BaseException as error:  # wrapped, and the connection given up where need be, as for SQLAlchemy's own
+        connection._handle_dbapi_exception(error, None, None, None, None)
+
+
+@contextmanager
+def _pipeline(driver: Any, begins: bool) -> Iterator[None]:
+    with driver.pipeline():
+        if not begins:
+            yield
+            return
+        driver._autocommit = True
+        try:
+            driver.execute(_BEGIN)
+            yield
+        finally:
+            driver._autocommit = False
+
+
+@cache
+def _text(statement: sa.TextClause) -> str:
+    return str(statement.compile(dialect=postgresql.dialect(paramstyle="pyformat")))  # type: ignore[no-untyped-call]
