@@ -37,7 +37,7 @@ class Awards(Books, NightlyReconciliation, Service):
         """The office's time zone, which says what day it is."""
         return ZoneInfo(self.runtime.settings.time_zone)
 
-    @subscribe(HoursLogged, HoursReversed, gather=0.1)
+    @subscribe(HoursLogged, HoursReversed, gather=0.25)
     def add_to_tally(self, session: Session, envelopes: list[Envelope]) -> None:
         """Count the hours of each volunteer; announce stars earned and withdrawn."""
         commands.add_to_tally(session, envelopes, self.zone)

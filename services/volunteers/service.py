@@ -280,7 +280,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
         """Keep the categories that notices opened."""
         known.open_categories(session, envelopes)
 
-    @subscribe(HoursLogged, HoursReversed, gather=0.1)
+    @subscribe(HoursLogged, HoursReversed, gather=0.25)
     def keep_statistics(self, session: Session, envelopes: list[Envelope]) -> None:
         """Keep the statistics equal to the ledger."""
         statistics_commands.keep_statistics(session, envelopes)

@@ -28,6 +28,7 @@ COLUMNS = {
     "numbers": [0, 2**31 - 1, -(2**31)],
     "large numbers": [0, 2**63 - 1, -(2**63)],
     "one": [7],
+    "one id": [UUID(int=7)],
 }
 OTHERS = {
     "with nothing among them": [1, None, 3],

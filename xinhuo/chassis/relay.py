@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from threading import Event as Flag
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -20,6 +20,7 @@ from xinhuo.contracts import codec
 
 from . import faultpoints, logs, metrics
 from .db import Database, DatabaseUnavailable
+from .roundtrips import execute
 from .topology import PUBLIC_EXCHANGE, events_exchange, routing_key
 from .wire import BrokerUnavailable, Outgoing, Publisher
 
@@ -31,7 +32,7 @@ POLL_SECONDS = 1.0
 SILENT_SECONDS = 15.0
 #: How long a batch lets the next one gather, for each event it held and at most: some large batches cost a third
 #: of many small ones, here and in every service that takes them. Where little happens, nothing waits.
-GATHER_SECONDS, GATHER_LEAST_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.006, 0.15
+GATHER_SECONDS, GATHER_MOST_SECONDS = 0.002, 0.15
 #: The public lane publishes event by event anyway, and a department waits for none of them: its batches are as rare.
 PUBLIC_SECONDS = 0.25
 #: A batch of so many is large enough not to wait for more.
@@ -59,6 +60,14 @@ _TAKE_PUBLIC = sa.text(
 _MARK_PUBLIC = sa.text(
     "UPDATE outbox SET public_published_at = clock_timestamp() WHERE id = ANY(:ids) AND id BETWEEN :first AND :last"
 )
+
+
+class Recorded(NamedTuple):
+    """An event as it stands in the outbox."""
+
+    id: UUID
+    type: str
+    payload: bytes
 
 
 class Relay:
@@ -138,7 +147,8 @@ class Relay:
         """Publish and mark one batch; return how many rows were taken."""
         now = time.monotonic()
         self._held = {topic: until for topic, until in self._held.items() if until > now}
-        rows = connection.execute(self._take, {"held": list(self._held), "batch": BATCH}).all()
+        found = execute(connection, self._take, {"held": list(self._held), "batch": BATCH})
+        rows = [Recorded(*one) for one in found]
         if not rows:
             return 0
         if len(rows) >= PRESSED:
@@ -157,7 +167,7 @@ class Relay:
             in_order = [row.id for row in rows if row.id in sent]
             # First and last tell which partitions the marks are in.
             first, last = (pick(in_order, key=attrgetter("int")) for pick in (min, max))
-            connection.execute(self._mark, {"ids": in_order, "first": first, "last": last})
+            execute(connection, self._mark, {"ids": in_order, "first": first, "last": last})
         return len(rows)
 
     def _hold(self, message: Outgoing, events: int) -> None:
@@ -171,7 +181,7 @@ class Relay:
         self._held[message.type] = time.monotonic() + HOLD_SECONDS
         metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "unroutable").inc(events)
 
-    def _messages(self, rows: Any) -> Iterator[tuple[Outgoing, list[UUID]]]:
+    def _messages(self, rows: Sequence[Recorded]) -> Iterator[tuple[Outgoing, list[UUID]]]:
         if self.lane == "public":
             for row in rows:
                 if body := self._public_form(row):
@@ -180,7 +190,7 @@ class Relay:
                         [row.id],
                     )
             return
-        groups: dict[str, list[Any]] = {}
+        groups: dict[str, list[Recorded]] = {}
         for row in rows:
             groups.setdefault(row.type, []).append(row)
         for topic, members in groups.items():
@@ -189,13 +199,13 @@ class Relay:
                 message = inside_message(exchange, topic, part, mandatory=topic in self.mandatory)
                 yield message, [row.id for row in part]
 
-    def _public_form(self, row: Any) -> bytes | None:
+    def _public_form(self, row: Recorded) -> bytes | None:
         """Return what departments get; None, with the type held back, when this program cannot make it.
 
         So it is after a downgrade, or when a contract makes public no longer what it did when the row was written.
         """
         try:
-            return codec.encode_public(codec.decode(bytes(row.payload)))
+            return codec.encode_public(codec.decode(row.payload))
         except (codec.Undecodable, ValueError) as error:
             if row.type not in self._held:
                 log.error(
@@ -214,9 +224,7 @@ def gather_seconds(taken: int, lane: str = "inside") -> float:
     """Return how long to let events gather after a batch of so many."""
     if lane == "public":
         return PUBLIC_SECONDS
-    if not 0 < taken < LARGE:
-        return 0.0
-    return min(max(taken * GATHER_SECONDS, GATHER_LEAST_SECONDS), GATHER_MOST_SECONDS)
+    return min(taken * GATHER_SECONDS, GATHER_MOST_SECONDS) if taken < LARGE else 0.0
 
 
 def inside_message(exchange: str, topic: str, part: Sequence[Any], *, mandatory: bool) -> Outgoing:

@@ -4,8 +4,7 @@
 along with the commit itself. Statements keep their order: whatever else a session executes goes after what waits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session
 
 Statement = tuple[sa.TextClause, Mapping[str, Any]]
 _WAITING = "xinhuo_statements_at_commit"
-_BEGIN, _COMMIT = "BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT"
+_BEGIN, _COMMIT = b"BEGIN ISOLATION LEVEL READ COMMITTED", b"COMMIT"
 
 
 def ask(session: Session, *asked: Statement) -> list[list[Any]]:
@@ -26,6 +25,16 @@ def ask(session: Session, *asked: Statement) -> list[list[Any]]:
     """
     waiting: list[Statement] = session.info.pop(_WAITING, [])
     return _send(session, [*waiting, *asked])[len(waiting) :]
+
+
+def execute(connection: sa.Connection, statement: sa.TextClause, parameters: Mapping[str, Any]) -> list[Any]:
+    """Execute one statement on a connection that commits each, and return its rows as tuples."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        cursor = driver.execute(_text(statement), parameters)
+        return cursor.fetchall() if cursor.description else []
+    except BaseException as error:
+        connection._handle_dbapi_exception(error, None, None, None, None)
 
 
 def at_commit(session: Session, statement: sa.TextClause, parameters: Mapping[str, Any]) -> None:
@@ -60,30 +69,20 @@ def write(session: Session) -> None:
 def _send(session: Session, statements: Sequence[Statement], *, committing: bool = False) -> list[list[Any]]:
     connection = session.connection()
     driver: Any = connection.connection.driver_connection
-    # psycopg begins by itself, but on a way of its own.
-    begins = driver.info.transaction_status is TransactionStatus.IDLE
     try:
-        with _pipeline(driver, begins):
+        with driver.pipeline():
+            # psycopg would begin on a way of its own, and make a cursor for a commit.
+            if driver.pgconn.transaction_status == TransactionStatus.IDLE:
+                driver._autocommit = True
+                driver.wait(driver._exec_command(_BEGIN))
             cursors = [driver.execute(_text(statement), parameters) for statement, parameters in statements]
             if committing:
-                driver.execute(_COMMIT)
+                driver.wait(driver._exec_command(_COMMIT))
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
     except BaseException as error:  # wrapped, and the connection given up where need be, as for SQLAlchemy's own
         connection._handle_dbapi_exception(error, None, None, None, None)
-
-
-@contextmanager
-def _pipeline(driver: Any, begins: bool) -> Iterator[None]:
-    with driver.pipeline():
-        if not begins:
-            yield
-            return
-        driver._autocommit = True
-        try:
-            driver.execute(_BEGIN)
-            yield
-        finally:
-            driver._autocommit = False
+    finally:
+        driver._autocommit = False
 
 
 @cache

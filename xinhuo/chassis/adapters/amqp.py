@@ -28,6 +28,8 @@ _HEARTBEAT = 20
 _PIECE = 256 * 1024
 #: A batch with so many bytes waits for no more; after so many seconds without one there is a quiet time.
 _ENOUGH, _QUIET = 200_000, 0.5
+#: How long a batch waits for each message that the last one held, and at most.
+_EACH, _MOST = 0.001, 0.05
 
 
 def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
@@ -183,7 +185,7 @@ class BatchConsumer:
         """
         self._uri, self.queue, self._receive, self._ready = uri, queue, receive, ready
         self._prefetch_max, self._window, self._gather = prefetch_max, window, gather
-        self._settled = 0.0
+        self._settled, self._last = 0.0, 0
         self._buffer: list[Incoming] = []
         self._connection: Connection | None = None
         self.consuming = False
@@ -262,17 +264,22 @@ class BatchConsumer:
         if not self._buffer:  # messages may have come while the prefetch was raised: they wait for nobody
             _drain(connection, 1.0)
         _line(connection).heartbeat_tick()
-        now = time.monotonic()
-        deadline = now + (max(self._window, self._gather) if now - self._settled < _QUIET else self._window)
+        deadline = time.monotonic() + self._patience()
         while self._buffer and len(self._buffer) < prefetch and sum(len(one.body) for one in self._buffer) < _ENOUGH:
             left = deadline - time.monotonic()
             if left <= 0 or not _drain(connection, left):
                 return
 
+    def _patience(self) -> float:
+        """Return how long a batch waits for more: the more were in the last one, the longer, after a quiet time not."""
+        if time.monotonic() - self._settled > _QUIET:
+            return self._window
+        return max(self._window, self._gather, min(self._last * _EACH, _MOST))
+
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
         messages, self._buffer = self._buffer, []
-        self._settled = time.monotonic()
+        self._settled, self._last = time.monotonic(), len(messages)
         while True:
             try:
                 verdicts = self._receive(messages)
