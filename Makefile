@@ -63,6 +63,11 @@ bench-growth: ## Measure beside ten thousand, a million and ten million records;
 	@tools/install.sh bench
 	@exec $(BIN)/python -m benchmarks.growth $(ARGS)
 
+.PHONY: bench-replicas
+bench-replicas: ## Measure one, two and four workers of each service, and two api processes
+	@tools/install.sh bench
+	@exec $(BIN)/python -m benchmarks.replicas $(ARGS)
+
 .PHONY: prove
 prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90 --seed 7 --json")
 	@tools/install.sh dev

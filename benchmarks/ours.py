@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,20 @@ from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.security import create_key_file, load_keys
 from xinhuo.cli import build
 
-from .records import Figures, Load, Paced, instants, make_load, measured, numbers, paced, send, wait_for_effects
+from .records import (
+    CONNECTIONS,
+    PACED_CONNECTIONS,
+    Figures,
+    Load,
+    Paced,
+    instants,
+    make_load,
+    measured,
+    numbers,
+    paced,
+    send,
+    wait_for_effects,
+)
 from .servers import alone
 
 PROCESSES = (("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"))
@@ -60,16 +74,20 @@ class System:
     """The services that do the job, on one broker and one database, with people and activities to log hours for."""
 
     def __init__(
-        self, amqp_uri: str, database_url: str, folder: Path, volunteers: int, *, program: str = "xinhuo.cli.process"
-    ) -> None:
+        self, amqp_uri: str, database_url: str, folder: Path, volunteers: int, *, program: str = "xinhuo.cli.process",
+        workers: int = 1, apis: int = 1,
+    ) -> None:  # fmt: skip
+        """Begin with nothing started; ``workers`` of each service and ``apis`` of the one that is asked."""
         self.settings = config.load({"AMQP_URI": amqp_uri, "DATABASE_URL": database_url}, data=folder)
         self.engine = sa.create_engine(database_url)
         self._folder, self._program = folder, program
         self._people = [new_id() for _ in range(volunteers)]
         self._activities = [new_id() for _ in range(TEAMS)]
+        self._roles = [role for role in PROCESSES for _ in range(workers if role[1] == "worker" else apis)]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sent_slots = 0
-        self._port = 0
+        self._ports: list[int] = []
+        """Of the processes that are asked."""
 
     def __enter__(self) -> "System":
         """Migrate, declare, register and start; wait until every process is ready."""
@@ -103,7 +121,7 @@ class System:
 
     def single(self, count: int) -> Figures:
         """Send records, one a POST, and wait for every effect; raises AssertionError when one is wrong."""
-        return self._round(count, lambda records: send(self._port, "/v1/hours", records))
+        return self._round(count, lambda records: self._send("/v1/hours", records))
 
     def batches(self, count: int) -> Figures:
         """The same with 500 records a POST."""
@@ -113,7 +131,7 @@ class System:
                 b'{"items":[' + b",".join(records[start : start + BATCH]) + b"]}"
                 for start in range(0, len(records), BATCH)
             ]
-            return send(self._port, "/v1/hours:batch", bodies, connections=8)
+            return self._send("/v1/hours:batch", bodies, connections=8)
 
         return self._round(count, post)
 
@@ -122,19 +140,19 @@ class System:
         load, settled = self._next(count)
         bodies = self._bodies(load)
         return paced(
-            lambda: send(self._port, "/v1/hours", bodies, rate=rate), settled,
+            lambda: self._send("/v1/hours", bodies, rate=rate), settled,
             lambda ids: instants(self.engine, _ACKNOWLEDGED, ids),
         )  # fmt: skip
 
     @property
     def url(self) -> str:
         """Where the service of hours answers."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._ports[0]}"
 
     def memory(self) -> dict[str, float]:
-        """Return the resident memory of each process in MB."""
+        """Return the resident memory of each process in MB; of several of one role the last one's."""
         found = {}
-        for (name, role), process in zip(PROCESSES, self._processes, strict=True):
+        for (name, role), process in zip(self._roles, self._processes, strict=True):
             pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
             found[f"{name} {role}"] = round(pages * _PAGE_BYTES / 2**20, 1)
         return found
@@ -224,10 +242,23 @@ class System:
             "XINHUO_LOG_LEVEL": "warning",
         }
 
+    def _send(self, path: str, bodies: list[bytes], *, rate: float = 0.0, connections: int = 0) -> dict[str, Any]:
+        """Send to all processes that may be asked, each its share, at the same time."""
+        ways = len(self._ports)
+        connections = connections or (PACED_CONNECTIONS if rate else CONNECTIONS)
+        with ThreadPoolExecutor(ways) as pool:
+            sent = [
+                pool.submit(send, port, path, bodies[number::ways], rate=rate / ways, connections=connections // ways)
+                for number, port in enumerate(self._ports)
+            ]
+            results = [one.result() for one in sent]
+        due = {key: moment for result in results for key, moment in result["due"].items()}
+        return {"started": min(result["started"] for result in results), "due": due}
+
     def _start_all(self) -> None:
-        ports = [self._start(name, role) for name, role in PROCESSES]
-        self._port = ports[-1]
-        for (name, role), port in zip(PROCESSES, ports, strict=True):
+        ports = [self._start(name, role) for name, role in self._roles]
+        self._ports = [port for (_, role), port in zip(self._roles, ports, strict=True) if role == "api"]
+        for (name, role), port in zip(self._roles, ports, strict=True):
             wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
 
     def _stop_all(self) -> None:

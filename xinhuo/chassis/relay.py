@@ -32,7 +32,7 @@ POLL_SECONDS = 1.0
 SILENT_SECONDS = 15.0
 #: How long a batch lets the next one gather, for each event it held and at most: some large batches cost a third
 #: of many small ones, here and in every service that takes them. Where little happens, nothing waits.
-GATHER_SECONDS, GATHER_MOST_SECONDS = 0.002, 0.15
+GATHER_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.15
 #: The public lane publishes event by event anyway, and a department waits for none of them: its batches are as rare.
 PUBLIC_SECONDS = 0.25
 #: A batch of so many is large enough not to wait for more.

@@ -29,13 +29,14 @@ def read(request: Request, limit: int) -> bytes:
 
     Raises BodyTooLarge, BodyLengthAmbiguous, BodyIncomplete, or WrongMediaType for a compressed body.
     """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+    given = request.environ
+    if given.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
         raise WrongMediaType(
             "请求正文不能压缩，请去掉 Content-Encoding 后重发。",
             "The body may not be compressed; send it as it is, without Content-Encoding.",
         )
-    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    if chunked and "Content-Length" in request.headers:
+    chunked = "chunked" in given.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if chunked and given.get("CONTENT_LENGTH"):
         raise BodyLengthAmbiguous(
             "请求同时带有 Content-Length 与 Transfer-Encoding，请只用其一。",
             "The request has both Content-Length and Transfer-Encoding; send one of them.",
@@ -45,7 +46,7 @@ def read(request: Request, limit: int) -> bytes:
         raise _too_large(limit)
     try:
         # Servers end the input where the body ends; without a length there is none.
-        data: bytes = request.environ["wsgi.input"].read(limit + 1 if chunked else announced or 0)
+        data: bytes = given["wsgi.input"].read(limit + 1 if chunked else announced or 0)
     except (ClientDisconnected, OSError, ValueError, OverflowError):  # a chunk may announce any number
         raise BodyIncomplete(
             "请求正文没有按时完整到达，请重新发送。",
@@ -83,9 +84,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
             f"The body is not UTF-8 from byte {error.start + 1} on; convert it (from GBK?) and send it again.",
         ) from None
     try:
-        value = json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BodyNotJson(
             f"JSON 第 {error.lineno} 行第 {error.colno} 列有误，请检查。",
@@ -122,6 +121,9 @@ def _finite(text: str) -> float:
     if math.isinf(number):  # 1e999
         raise ValueError
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _check_depth(value: Any) -> None:
