@@ -92,12 +92,12 @@ _STATEMENTS = (
 )
 
 
-def grow(engine: sa.Engine, have: int, want: int, template: bytes, say: Callable[[str], object]) -> None:
-    """Add to a history of ``have`` records until it has ``want``; the template is a recorded event of hours."""
+def grow(engine: sa.Engine, want: int, template: bytes, say: Callable[[str], object]) -> None:
+    """Write a history of ``want`` records; the template is a recorded event of hours."""
     values = {"people": PEOPLE, "minutes": MINUTES, "template": template.decode()}
     with engine.begin() as connection:
         _run(connection, _PEOPLE, values)
-    for first in range(have, want, CHUNK):
+    for first in range(0, want, CHUNK):
         last = min(first + CHUNK, want) - 1
         with engine.begin() as connection:
             position = connection.scalar(sa.text("SELECT coalesce(max(position), 0) FROM volunteers.outbox"))

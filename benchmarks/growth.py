@@ -1,11 +1,12 @@
 """``make bench-growth``: what the same work costs beside ten thousand, a million and ten million records of history.
 
-At each size: records logged one a request, answers of statistics and pages at any depth, the statistics rebuilt from
-zero; at a million every event replayed into empty awards; at last a soak, in which the memory of each process is
-watched. Takes hours at ten million; ``--rows 10000,1000000`` leaves that out.
+At each size: records logged one a request, all sizes in turns; answers of statistics and pages at any depth; the
+statistics rebuilt from zero; at a million every event replayed into empty awards; at the largest a soak, in which the
+memory of each process is watched. Takes hours at ten million; ``--rows 10000,1000000`` leaves that out.
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import statistics
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +23,31 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from services.volunteers.commands.rebuild import rebuild_statistics
+from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis.web.pages import cursor_of
 from xinhuo.cli import build
 
 from . import bulk, ours, report
-from .records import numbers
-from .servers import servers
+from .records import Figures, numbers
+from .servers import database_of_its_own, servers
 
 VOLUNTEERS = 2000
 ROWS = (10_000, 1_000_000, 10_000_000)
 REPLAYED_AT = 1_000_000
 SINGLE, ROUNDS, ANSWERS = 6000, 3, 20
 SOAK_RATE = 50.0
+_SIZES = sa.text(
+    "SELECT schemaname || '.' || regexp_replace(relname, '_(rest|[0-9]{4}_[0-9]{2})$', ''),"
+    " pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE schemaname IN ('volunteers', 'awards', 'notify')"
+)
 _EMPTY_AWARDS = "TRUNCATE awards.tallies, awards.tally_entries, awards.stars, awards.inbox"
 
 
 def main() -> int:
-    """Measure at each size, print a table or one JSON object, and write the page after a run of all sizes."""
+    """Measure at each size and print one JSON object, or a line for each."""
     parser = argparse.ArgumentParser(prog="make bench-growth ARGS=...", description=__doc__)
-    parser.add_argument("--rows", default=",".join(map(str, ROWS)), help="sizes of the history, ascending")
+    parser.add_argument("--rows", default=",".join(map(str, ROWS)), help="sizes of the history")
     parser.add_argument("--soak-minutes", type=float, default=10.0, help="0 for none")
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     options = parser.parse_args()
@@ -48,41 +55,68 @@ def main() -> int:
     say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
     noise = report.Noise()
     sizes = sorted(int(rows) for rows in options.rows.split(","))
-    found: dict[str, Any] = {"sizes": {}}
-    with (
-        tempfile.TemporaryDirectory(prefix="xinhuo-growth-") as name,
-        servers(Path(name)) as (node, url),
-        ours.System(node.add_vhost("ours"), url, Path(name) / "ours", VOLUNTEERS) as system,
-    ):
-        have = 0
-        for rows in sizes:
-            bulk.grow(system.engine, have, rows, system.event(), lambda text: say.print(text))
-            have = rows
-            found["sizes"][str(rows)] = at = measure(system)
-            if rows == REPLAYED_AT:
-                at |= replay(system)
-            say.print(f"{rows:,} records: {at}")
-        if options.soak_minutes:
-            found["soak"] = soak(system, options.soak_minutes)
-            say.print(f"soak: {found['soak']}")
-    rates = [at["single_per_second"] for at in found["sizes"].values()]
-    found |= {"slower_percent": round(100 * (1 - min(rates) / rates[0]), 1), "machine": report.machine()}
-    found["noise"] = noise.told()
+    with tempfile.TemporaryDirectory(prefix="xinhuo-growth-") as name, servers(Path(name)) as (node, url):
+        found = grow_and_measure(sizes, node, url, Path(name), options.soak_minutes, say)
+    found |= {"machine": report.machine(), "noise": noise.told()}
     if options.json:
         print(json.dumps(found))
     return 0
 
 
-def measure(system: ours.System) -> dict[str, Any]:
-    """Return the figures of one size."""
-    rounds = [system.single(SINGLE) for _ in range(ROUNDS)]
+def grow_and_measure(
+    sizes: list[int], node: RabbitNode, url: str, folder: Path, soak_minutes: float, say: Console
+) -> dict[str, Any]:
+    """Make a system for each size; let them take turns, so that all are measured in the same hour; look at each."""
+    systems: dict[int, ours.System] = {}
+    found: dict[int, dict[str, Any]] = {}
+    with contextlib.ExitStack() as stack:
+        for rows in sizes:
+            own = f"rows_{rows}"
+            system = ours.System(node.add_vhost(own), database_of_its_own(url, own), folder / own, VOLUNTEERS)
+            systems[rows] = stack.enter_context(system)
+            before = _bytes(system)
+            bulk.grow(system.engine, rows, system.event(), say.print)
+            found[rows] = {
+                "bytes_per_record": {table: (size - before[table]) // rows for table, size in _bytes(system).items()}
+            }
+            system.stop()
+        rounds: dict[int, list[Figures]] = {rows: [] for rows in sizes}
+        for _ in range(ROUNDS):
+            for rows, system in systems.items():
+                system.start()
+                rounds[rows].append(system.single(SINGLE))
+                system.stop()
+                say.print(f"{rows:,} records of history: {rounds[rows][-1]}")
+        for rows, system in systems.items():
+            system.start()
+            found[rows] |= costs(rounds[rows], rounds[sizes[0]]) | looked_at(system)
+            if rows == REPLAYED_AT:
+                found[rows] |= replay(system)
+            say.print(f"{rows:,} records of history: {found[rows]}")
+            if soak_minutes and rows == sizes[-1]:
+                found[rows]["soak"] = soak(system, soak_minutes)
+                say.print(f"soak: {found[rows]['soak']}")
+            system.stop()
+    return {"sizes": found}
+
+
+def costs(rounds: list[Figures], smallest: list[Figures]) -> dict[str, Any]:
+    """Return what a record costs at a size, and by how much more than at the smallest, round by round."""
+    dearer = [one.cpu_per_thousand / other.cpu_per_thousand for one, other in zip(rounds, smallest, strict=True)]
+    return {
+        "single_per_second": [round(one.per_second) for one in rounds],
+        "cpu_s_per_1000": [round(one.cpu_per_thousand, 2) for one in rounds],
+        "dearer_percent": round(100 * (statistics.median(dearer) - 1), 1),
+    }
+
+
+def looked_at(system: ours.System) -> dict[str, Any]:
+    """Return how fast a system answers, and how fast its statistics are rebuilt."""
     db = build.database("volunteers", system.settings)
     rebuilt = rebuild_statistics(db)
     db.close()
     assert sum(rebuilt.differing.values()) == rebuilt.unlike_log == 0, rebuilt
     return {
-        "single_per_second": round(statistics.median(one.per_second for one in rounds), 1),
-        "cpu_s_per_1000": round(statistics.median(one.cpu_per_thousand for one in rounds), 3),
         "statistics_ms": {
             by: answered(system, f"/v1/statistics?group_by={by}") for by in ("unit", "team", "category", "month")
         },
@@ -90,6 +124,15 @@ def measure(system: ours.System) -> dict[str, Any]:
         "rebuild_per_second": round(rebuilt.entries / rebuilt.seconds),
         "memory_mb": system.memory(),
     }
+
+
+def _bytes(system: ours.System) -> dict[str, int]:
+    """Return the size of each table with its indexes; of all partitions together."""
+    with system.engine.connect() as connection:
+        sizes: dict[str, int] = defaultdict(int)
+        for table, size in connection.execute(_SIZES):
+            sizes[table] += size
+    return sizes
 
 
 def answered(system: ours.System, path: str) -> float:

@@ -98,7 +98,7 @@ class System:
         assert self.settings.amqp_uri is not None
         amqp_topology.declare(self.settings.amqp_uri, build.full_topology())
         self._register()
-        self._start_all()
+        self.start()
         self.single(_WARM_UP)
         assert self.settings.database_url is not None
         # What autovacuum does within the first minute: plans made for empty tables would be kept until then.
@@ -109,15 +109,30 @@ class System:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the processes."""
-        self._stop_all()
+        self.stop()
         self.engine.dispose()
+
+    def start(self) -> None:
+        """Start the processes and wait until all are ready."""
+        ports = [self._start(name, role) for name, role in self._roles]
+        self._ports = [port for (_, role), port in zip(self._roles, ports, strict=True) if role == "api"]
+        for (name, role), port in zip(self._roles, ports, strict=True):
+            wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
+
+    def stop(self) -> None:
+        """Stop the processes."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(60)
+        self._processes.clear()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Let no process run meanwhile: even an idle one takes time from whoever else is measured."""
-        self._stop_all()
+        self.stop()
         yield
-        self._start_all()
+        self.start()
 
     def single(self, count: int) -> Figures:
         """Send records, one a POST, and wait for every effect; raises AssertionError when one is wrong."""
@@ -254,19 +269,6 @@ class System:
             results = [one.result() for one in sent]
         due = {key: moment for result in results for key, moment in result["due"].items()}
         return {"started": min(result["started"] for result in results), "due": due}
-
-    def _start_all(self) -> None:
-        ports = [self._start(name, role) for name, role in self._roles]
-        self._ports = [port for (_, role), port in zip(self._roles, ports, strict=True) if role == "api"]
-        for (name, role), port in zip(self._roles, ports, strict=True):
-            wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
-
-    def _stop_all(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.wait(60)
-        self._processes.clear()
 
     def _start(self, name: str, role: str) -> int:
         port = free_port()

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.waiting import wait_for
-from xinhuo.chassis.web.coalesce import Coalescer
+from xinhuo.chassis.web.coalesce import AT_ONCE, MANY, Coalescer
 from xinhuo.chassis.web.pages import CursorInvalid, cursor_of, next_link, page_of, read_cursor
 
 ID = UUID("0195630c-a000-7abc-8def-0123456789ab")
@@ -135,6 +135,30 @@ def test_a_batch_is_never_larger_than_allowed():
     coalescer = Coalescer(work, largest=2)
     assert submit_all(coalescer, work, [1, 2, 3, 4, 5, 6]) == {item: item for item in range(1, 7)}
     assert [len(batch) for batch in work.batches] == [1, 2, 2, 1]
+
+
+def test_when_many_wait_one_batch_begins_beside_the_one_at_work_and_no_third():
+    work = Work()
+    coalescer = Coalescer(work)
+    outcomes = {}
+
+    def submit(item):
+        outcomes[item] = coalescer.submit(item)
+
+    crowd = range(3 * MANY)
+    threads = [threading.Thread(target=submit, args=(item,), daemon=True) for item in crowd]
+    threads[0].start()
+    wait_for(lambda: work.batches)
+    for thread in threads[1:]:
+        thread.start()
+    wait_for(lambda: len(work.batches) == AT_ONCE)
+    wait_for(lambda: sum(map(len, work.batches)) + len(coalescer._waiting) == len(crowd))
+    assert len(work.batches[1]) >= MANY
+    assert len(work.batches) == AT_ONCE, "whoever else waits, waits for one of the two to end"
+    work.go.set()
+    for thread in threads:
+        thread.join(10)
+    assert outcomes == {item: item for item in crowd}
 
 
 def test_an_exception_among_the_results_is_raised_to_its_own_submitter_only():

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -99,8 +100,8 @@ class HttpApp:
             response.headers.setdefault("Cache-Control", "no-store")
         service = self.service.name
         method = request.method if request.method in _METHODS else "OTHER"
-        metrics.HTTP_REQUESTS.labels(service, label, method, str(response.status_code)).inc()
-        metrics.HTTP_SECONDS.labels(service, label, method).observe(time.perf_counter() - started)
+        _requests(service, label, method, response.status_code).inc()
+        _seconds(service, label, method).observe(time.perf_counter() - started)
         if method == "HEAD" or response.status_code == 204 or not response.is_sequence or response.location:
             return response(environ, start_response)
         # An answer of known length without an address in it needs nothing of what werkzeug looks at.
@@ -149,7 +150,7 @@ class HttpApp:
             idempotency.check_key(key)
         if route.query is not None:
             inputs["query"] = self._load_query(route.query, request)
-        elif request.args:
+        elif request.environ.get("QUERY_STRING"):
             self._load_query(_NO_QUERY, request)
         data = b""
         if route.accepts is not None or mark.media_type:
@@ -253,6 +254,16 @@ def routes_of(service_class: type) -> list[Route]:
         Route(name, mark, _instance(mark.accepts), _instance(mark.query), _instance(mark.returns))
         for name, mark in marked(service_class, Http).items()
     ]
+
+
+@cache
+def _requests(service: str, label: str, method: str, status: int) -> Any:
+    return metrics.HTTP_REQUESTS.labels(service, label, method, str(status))
+
+
+@cache
+def _seconds(service: str, label: str, method: str) -> Any:
+    return metrics.HTTP_SECONDS.labels(service, label, method)
 
 
 def _instance(given: Any) -> ma.Schema | None:

@@ -12,6 +12,8 @@ GATHER_SECONDS, GATHER_MOST_SECONDS = 0.0002, 0.02
 #: After a batch of a few, none begins sooner; a request that comes later than that waits for nobody. What is entered
 #: together is published, counted and acknowledged together, so that this one wait saves statements everywhere.
 FEW, STEADY_SECONDS = 10, 0.014
+#: When so many wait, a batch begins beside the one at work: it computes while the other waits for the database.
+MANY, AT_ONCE = 24, 2
 
 
 class _Rider:
@@ -28,9 +30,9 @@ class _Rider:
 class Coalescer:
     """Runs ``work(list of items) -> list of results`` for items submitted at the same time by many threads.
 
-    While one batch is being worked on, further items wait and form the next batch; after a batch of many, that one
-    lets a few milliseconds pass for others to join.
-    A result that is an exception is raised to its submitter; an error of the whole batch is raised to all.
+    While one batch is being worked on, further items wait and form the next batch, and that one lets a few
+    milliseconds pass for others to join. A result that is an exception is raised to its submitter; an error of the
+    whole batch is raised to all.
     """
 
     def __init__(self, work: Callable[[list[Any]], list[Any]], *, largest: int = 200) -> None:
@@ -38,7 +40,9 @@ class Coalescer:
         self._largest = largest
         self._lock = threading.Lock()
         self._waiting: deque[_Rider] = deque()
-        self._busy = False
+        self._gathering = False
+        """Whether a batch has a leader that has not taken it yet; that leader is the first who waits."""
+        self._at_work = 0
         self._last, self._ended = 0, 0.0
 
     def submit(self, item: Any) -> Any:
@@ -46,15 +50,21 @@ class Coalescer:
         rider = _Rider(item)
         with self._lock:
             self._waiting.append(rider)
-            if not self._busy:
-                self._busy = rider.leads = True
-        if not rider.leads:
-            rider.asleep.acquire()
+            self._appoint()
+        rider.asleep.acquire()
         if rider.leads:
             self._lead()
         if isinstance(rider.result, BaseException):
             raise rider.result
         return rider.result
+
+    def _appoint(self) -> None:
+        """Let the first who waits lead the next batch, if one may begin; with the lock held."""
+        if self._gathering or not self._waiting:
+            return
+        if self._at_work == 0 or (self._at_work < AT_ONCE and len(self._waiting) >= MANY):
+            self._gathering = self._waiting[0].leads = True
+            self._waiting[0].asleep.release()
 
     def _lead(self) -> None:
         gather = STEADY_SECONDS if self._last < FEW else min(self._last * GATHER_SECONDS, GATHER_MOST_SECONDS)
@@ -63,7 +73,9 @@ class Coalescer:
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
             self._last = len(batch)
-        leader = batch[0]
+            self._gathering = False
+            self._at_work += 1
+            self._appoint()
         try:
             results = self._work([rider.item for rider in batch])
             if len(results) != len(batch):  # else some would wait for ever
@@ -71,14 +83,11 @@ class Coalescer:
         except BaseException as error:  # handed to every rider, and raised again by each submit
             results = [error] * len(batch)
         finally:
-            self._ended = time.monotonic()
             with self._lock:
-                if self._waiting:
-                    self._waiting[0].leads = True
-                    self._waiting[0].asleep.release()
-                else:
-                    self._busy = False
+                self._ended = time.monotonic()
+                self._at_work -= 1
+                self._appoint()
         for rider, result in zip(batch, results, strict=True):
             rider.result = result
-            if rider is not leader:
-                rider.asleep.release()
+        for rider in batch[1:]:  # the first is the leader
+            rider.asleep.release()
