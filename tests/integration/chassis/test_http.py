@@ -16,6 +16,7 @@ from tests.support.services import client_of
 from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis.db import Database, DatabaseUnavailable
+from xinhuo.chassis.web import coalesce
 from xinhuo.contracts import codec
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -73,10 +74,10 @@ def at_once(desk: Desk, *after: str) -> dict[str, TestResponse]:
 def test_what_comes_at_the_same_time_shares_a_transaction(desk: Desk, db: Database) -> None:
     commits: list[int] = []
     sa_event.listen(db.engine, "commit", lambda _connection: commits.append(1))
-    names = [f"w{number}" for number in range(63)]
+    names = [f"w{number}" for number in range(coalesce.MANY - 1)]
     answers = at_once(desk, *names)
     assert {answer.status_code for answer in answers.values()} == {201}
-    assert desk.batches == [1, 63]
+    assert desk.batches == [1, len(names)]
     assert len(commits) == 2
     assert sorted(words(db)) == sorted(["slow", *names])
     for word, answer in answers.items():
