@@ -1,6 +1,6 @@
 """What a piece of work asks the database, and how often it goes there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,6 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.orm import Session
 
 from xinhuo.chassis import roundtrips
 from xinhuo.chassis.roundtrips import Statement
@@ -30,20 +29,20 @@ class Statements:
 def noted(engine: sa.Engine) -> Iterator[Statements]:
     """Note the statements that are sent meanwhile; transaction control left out."""
     found = Statements()
-    send = roundtrips._send
+    send = roundtrips._together
 
     def note_one(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         found.texts.append(statement)
         found.ways += 1
 
-    def note_together(session: Session, statements: list[Statement], **options: Any) -> list[list[Any]]:
+    def note_together(driver: Any, statements: Sequence[Statement], *, committing: bool) -> list[Any]:
         found.texts.extend(str(statement) for statement, _ in statements)
         found.ways += 1
-        return send(session, statements, **options)
+        return send(driver, statements, committing=committing)
 
     event.listen(engine, "before_cursor_execute", note_one)
     try:
-        with patch.object(roundtrips, "_send", note_together):
+        with patch.object(roundtrips, "_together", note_together):
             yield found
     finally:
         event.remove(engine, "before_cursor_execute", note_one)

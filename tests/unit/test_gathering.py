@@ -45,6 +45,26 @@ def test_after_a_large_batch_the_next_one_waits_by_its_size_but_not_for_long(sle
         assert 0 < slept[-1] <= longest
 
 
+@pytest.mark.parametrize("who", ["the leader while it lets others join", "one who rides along"])
+def test_who_is_ended_while_waiting_leaves_nobody_behind(monkeypatch, who):
+    class Ended(BaseException):
+        """As eventlet's greenlets are."""
+
+    together = Coalescer(lambda items: items)
+    together.submit("a")
+    if who.startswith("the leader"):
+        monkeypatch.setattr(coalesce.time, "sleep", lambda _seconds: (_ for _ in ()).throw(Ended()))
+        with pytest.raises(Ended):
+            together.submit("b")
+        monkeypatch.undo()
+    else:
+        rider = coalesce._Rider("b")
+        together._waiting.append(rider)
+        together._leave(rider)
+
+    assert together.submit("c") == "c"
+
+
 def consumer(gather=0.0):
     return BatchConsumer("amqp://", "q", lambda messages: [], prefetch_max=10, window=0.001, gather=gather)
 

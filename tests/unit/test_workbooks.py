@@ -48,7 +48,7 @@ def test_serial_numbers_count_from_1904_on_old_macs():
 @pytest.mark.parametrize(
     "value",
     ["2020-2-30", "2020-13-1", "5/3/2020", "3月5日", "昨天", "2020", 0.0, -5.0, 1e12, math.inf, math.nan, True,
-     time(9), timedelta(days=1), "2020-03-05 09:00"],
+     time(9), timedelta(days=1), "2020-03-05 09:00", "1899-12-31", "0001-01-01", "3000年1月1日", date(9999, 12, 31)],
 )  # fmt: skip
 def test_what_is_no_date_is_refused(value):
     assert code_of(cells.as_date, value) == "cell.not_date"

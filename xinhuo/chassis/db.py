@@ -21,7 +21,6 @@ IDLE_IN_TRANSACTION_SECONDS = 180
 #: SQLSTATEs after which the same transaction may simply be tried again.
 _TRY_AGAIN = {"40001", "40P01", "55P03"}
 #: SQLSTATEs that say the server is going, gone, not there yet, or full: no fault of the work at hand.
-_NOW = sa.text("SELECT clock_timestamp()")
 _OUTAGE = {
     "25P03",
     "57P01",
@@ -37,6 +36,7 @@ _OUTAGE = {
     "08001",
     "08004",
 }
+_NOW = sa.text("SELECT clock_timestamp()")
 
 
 class DatabaseUnavailable(Unavailable):
@@ -143,7 +143,9 @@ class Database:
                 session.close()
         except (DBAPIError, PoolTimeout) as error:
             if is_outage(error):
-                raise DatabaseUnavailable(committing=committing) from error
+                # Most statements travel with the commit: one that was answered with an error was not committed.
+                unknown = committing and isinstance(error, DBAPIError) and error.connection_invalidated
+                raise DatabaseUnavailable(committing=unknown) from error
             raise
 
     def is_up(self) -> bool:

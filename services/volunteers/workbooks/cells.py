@@ -26,6 +26,7 @@ LONGEST_CODE = 64
 _EPOCHS = {False: date(1899, 12, 30), True: date(1904, 1, 1)}
 _LAST_SERIAL = 2_958_465
 
+_FIRST_YEAR, _LAST_YEAR = 1900, 2999
 _DATE = re.compile(r"([0-9]{4})\s*[-/.年]\s*([0-9]{1,2})\s*[-/.月]\s*([0-9]{1,2})\s*日?(?:\s*00?:00(?::00)?)?")
 _DATE_DIGITS = re.compile(r"([12][0-9]{3})([0-9]{2})([0-9]{2})")
 _HALF = r"(上午|早上|早晨|下午|晚上|中午|am|pm)?"
@@ -76,7 +77,17 @@ def as_id_number(value: Value, today: date) -> str:
 
 
 def as_date(value: Value, *, epoch_1904: bool = False) -> date:
-    """Return a date cell: a date, a serial number of either system, or text; raises CellNotDate."""
+    """Return a date cell: a date, a serial number of either system, or text; raises CellNotDate.
+
+    As everywhere, the years 1900 to 2999 are taken.
+    """
+    day = _any_date(value, epoch_1904=epoch_1904)
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise CellNotDate
+    return day
+
+
+def _any_date(value: Value, *, epoch_1904: bool) -> date:
     if isinstance(value, datetime):
         return value.date()
     if isinstance(value, date):

@@ -40,3 +40,7 @@ def test_a_connection_that_is_cut_wakes_who_waits(seen):
 
 def test_a_waiting_thread_can_be_interrupted(seen):
     assert 0.3 <= seen["seconds until interrupted"] < 3
+
+
+def test_who_is_interrupted_in_the_middle_of_several_statements_is_told_so_and_the_next_one_gets_an_answer(seen):
+    assert seen["ended in a pipeline"] == ["interrupted", "in order"] * 2

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.integration.chassis.services import event, execute, fetch, topics, words
@@ -40,6 +40,13 @@ def wait_and_stop(session: Session) -> None:
 def note_with_event(session: Session, word: str | None) -> None:
     outbox.record(session, event())
     at_commit(session, WRITE, said(word))
+
+
+def go_on_after_a_refusal(session: Session) -> None:
+    at_commit(session, WRITE, said("a"))
+    at_commit(session, WRITE, {"word": ["text", 5]})
+    with pytest.raises(DataError):
+        session.execute(WORDS)
 
 
 def write_over_a_cut_line(session: Session, db: Database, *, committing: bool) -> None:
@@ -148,6 +155,22 @@ def test_a_connection_that_is_cut_is_an_outage_and_is_replaced(db: Database, com
     assert words(db) == []
     execute(db, "INSERT INTO notes (word) VALUES ('b')")
     assert words(db) == ["b"]
+
+
+def test_a_commit_that_was_answered_with_an_error_is_not_called_uncertain(db: Database) -> None:
+    full = sa.text("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$")
+
+    with pytest.raises(DatabaseUnavailable) as caught, db.transaction() as session:
+        at_commit(session, full, {})
+
+    assert caught.value.en == DatabaseUnavailable().en
+
+
+def test_work_that_goes_on_after_a_waiting_statement_was_refused_cannot_be_committed(db: Database) -> None:
+    with pytest.raises(RuntimeError, match="refused"), db.transaction() as session:
+        go_on_after_a_refusal(session)
+
+    assert words(db) == []
 
 
 def test_the_time_comes_with_the_answers_and_the_clock_learns_it(db: Database) -> None:

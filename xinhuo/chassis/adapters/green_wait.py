@@ -53,6 +53,7 @@ def _wait_once(fileno: int, wanted: int, seconds: float) -> int:
         try:
             trampoline(fileno, read=True, timeout=seconds, timeout_exc=_NothingYet)
         except _NothingYet:
+            waiting._check_fd_closed(fileno)
             return int(READY_NONE)
         return int(READY_R)
     poll = _real_select.poll()

@@ -51,7 +51,13 @@ class Coalescer:
         with self._lock:
             self._waiting.append(rider)
             self._appoint()
-        rider.asleep.acquire()
+        try:
+            rider.asleep.acquire()
+            if rider.leads:
+                self._gather()
+        except BaseException:
+            self._leave(rider)
+            raise
         if rider.leads:
             self._lead()
         if isinstance(rider.result, BaseException):
@@ -66,10 +72,20 @@ class Coalescer:
             self._gathering = self._waiting[0].leads = True
             self._waiting[0].asleep.release()
 
-    def _lead(self) -> None:
+    def _leave(self, rider: _Rider) -> None:
+        """Go without waiting for anything, as who is ended does; another one leads then."""
+        with self._lock:
+            if rider in self._waiting:
+                self._waiting.remove(rider)
+                self._gathering = self._gathering and not rider.leads
+                self._appoint()
+
+    def _gather(self) -> None:
         gather = STEADY_SECONDS if self._last < FEW else min(self._last * GATHER_SECONDS, GATHER_MOST_SECONDS)
         if (early := self._ended + gather - time.monotonic()) > 0:
             time.sleep(early)
+
+    def _lead(self) -> None:
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
             self._last = len(batch)

@@ -15,6 +15,10 @@ from contextlib import closing  # noqa: E402
 
 import eventlet  # noqa: E402
 import psycopg  # noqa: E402
+import sqlalchemy as sa  # noqa: E402
+
+from xinhuo.chassis.db import Database  # noqa: E402
+from xinhuo.chassis.roundtrips import ask, at_commit  # noqa: E402
 
 LARGE = 20_000_000
 
@@ -24,6 +28,31 @@ def ticking(ticks):
     while True:
         ticks.append(time.monotonic())
         eventlet.sleep(0.01)
+
+
+def ended_in_a_pipeline(db):
+    """Interrupt a question that takes long, once while it is asked and once while it goes with the commit."""
+    seen = []
+    slow = sa.text("SELECT pg_sleep(30)")
+    for send in (ask_slowly, wait_slowly):
+        try:
+            with eventlet.Timeout(0.3), db.transaction() as session:
+                send(session, slow)
+        except eventlet.Timeout:
+            seen.append("interrupted")
+        with db.transaction() as session:
+            seen += ask(session, (sa.text("SELECT 'in order'"), {}))[0][0]
+    return seen
+
+
+def ask_slowly(session, slow):
+    """Ask several things, the last of which takes long."""
+    ask(session, (sa.text("SELECT 1"), {}), (slow, {}))
+
+
+def wait_slowly(session, slow):
+    """Leave for the commit what takes long."""
+    at_commit(session, slow, {})
 
 
 def main():
@@ -61,6 +90,7 @@ def main():
                 other.execute("SELECT pg_sleep(30)")
         except eventlet.Timeout:
             found["seconds until interrupted"] = time.monotonic() - began
+    found["ended in a pipeline"] = ended_in_a_pipeline(Database("postgresql+psycopg" + sys.argv[1][10:], "public"))
     print(json.dumps(found))
 
 
