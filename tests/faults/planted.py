@@ -63,12 +63,14 @@ def _publish_after_commit() -> None:
     from xinhuo.chassis.wire import Outgoing
     from xinhuo.contracts import codec
 
-    write = outbox._write
     publisher = ConfirmingPublisher(os.environ["AMQP_URI"], name="planted", confirm_seconds=5)
     one_at_a_time = threading.Lock()
 
-    def note(session, pending):  # type: ignore[no-untyped-def]
-        write(session, pending)
+    def note(session):  # type: ignore[no-untyped-def]
+        pending = session.info.pop(outbox._PENDING, [])
+        if not pending:
+            return
+        outbox._write(session, pending)
         ids = [envelope.id for envelope, _ in pending]
         session.execute(db.sa.text("UPDATE outbox SET published_at = now() WHERE id = ANY(:ids)"), {"ids": ids})
         session.info.setdefault("planted", []).extend(pending)
@@ -89,7 +91,7 @@ def _publish_after_commit() -> None:
                 ]
             )  # fmt: skip
 
-    outbox._write = note
+    outbox.write_pending = outbox.write_at_commit = note
     event.listen(db.Session, "after_commit", dispatch)
 
 
