@@ -28,14 +28,14 @@ _ROWS = """
                 AS recorded_at
             FROM (SELECT n, DATE '2026-01-01' + (n / :people)::integer AS day
                 FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n) AS days) AS moments) AS stamps
-    JOIN (SELECT row_number() OVER (ORDER BY id) - 1 AS number, * FROM volunteers.activities) AS a
-        ON a.number = n % (SELECT count(*) FROM volunteers.activities)
+    JOIN (SELECT row_number() OVER (ORDER BY id) - 1 AS turn, * FROM volunteers.activities) AS a
+        ON a.turn = n % (SELECT count(*) FROM volunteers.activities)
 """
 _PEOPLE = """
     INSERT INTO volunteers.volunteers
-    SELECT md5('person ' || n)::uuid, 'B' || n, 'verified', 'U0', '01', 'a1.', 'a1.', 'a1.', NULL, int8send(-n - 1),
-        int8send(-n - 1), now(), now()
-    FROM generate_series(0, CAST(:people AS integer) - 1) AS n ON CONFLICT DO NOTHING
+    SELECT md5('person ' || n)::uuid, 'B' || n, 'verified', 'U0', '01', one.name, one.id_number, one.phone, NULL,
+        int8send(-n - 1), int8send(-n - 1), now(), now()
+    FROM generate_series(0, CAST(:people AS integer) - 1) AS n, (SELECT * FROM volunteers.volunteers LIMIT 1) AS one
 """
 _STATEMENTS = (
     """

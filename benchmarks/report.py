@@ -231,10 +231,7 @@ def write(found: dict[str, Any]) -> None:
         f"- Load: rounds of {size['single']:,} single records, {size['batch']:,} in batches and {size['baseline']:,}",
         f"  for each baseline; 64 connections; {size['paced_seconds']} s at 100/s.",
         "",
-        "```sh",
-        'make bench ARGS="--quick --json"',
-        "make bench",
-        "```",
+        '`make bench ARGS="--quick --json"` takes about six minutes, `make bench` longer, with larger loads.',
     ]
     (_ROOT / PAGE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
