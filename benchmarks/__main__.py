@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -15,9 +14,8 @@ from tests.support.rabbit import RabbitNode
 from . import limits, ours, report
 from .baselines import FASTSTREAM, PLAIN, Rounds
 from .records import Figures, Paced
-from .servers import database_of_its_own, servers
+from .servers import servers
 
-VOLUNTEERS = 2000
 RATE = 100.0
 
 
@@ -61,12 +59,8 @@ def main() -> int:
     """Measure, print a table or one JSON object, and with --write make docs/performance.md anew."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller loads, under ten minutes")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     parser.add_argument("--write", action="store_true", help=f"write {report.PAGE} even after a quick run")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped on the way out
-    say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
-    noise = report.Noise()
+    options, say, noise = report.begin(parser)
     size = QUICK if options.quick else FULL
     measured = measure(size, say)
     result = report.result(measured, noise, quick=options.quick, size=size)
@@ -84,13 +78,13 @@ def measure(size: Size, say: Console) -> Measured:
     found = Measured()
     with tempfile.TemporaryDirectory(prefix="xinhuo-bench-") as name, servers(Path(name)) as (node, url):
         folder = Path(name)
-        plain, faststream = (Rounds(each, node, url, VOLUNTEERS) for each in (PLAIN, FASTSTREAM))
+        plain, faststream = (Rounds(each, node, url, ours.VOLUNTEERS) for each in (PLAIN, FASTSTREAM))
         for baseline in (plain, faststream):
             baseline.choose(size.baseline // 2)
             found.workers[baseline.baseline.name] = baseline.workers
             tried = ", ".join(f"{workers}: {rate:.0f}/s" for workers, rate in baseline.tried.items())
             say.print(f"{baseline.baseline.name} by its number of workers: {tried}")
-        with ours.System(node.add_vhost("ours"), url, folder / "ours", VOLUNTEERS) as system:
+        with ours.System(node.add_vhost("ours"), url, folder / "ours") as system:
             for number in range(size.rounds):
                 found.single.append(system.single(size.single))
                 found.batch.append(system.batches(size.batch))
@@ -124,9 +118,7 @@ def measure(size: Size, say: Console) -> Measured:
 
 def _fan_out(found: Measured, size: Size, node: RabbitNode, url: str, folder: Path, event: bytes, say: Console) -> None:
     """Measure Xinhuo with one event a message, and beside it the broker with three consumers that do nothing."""
-    other = database_of_its_own(url, "one_a_message")
-    program = "benchmarks.one_a_message"
-    with ours.System(node.add_vhost("single"), other, folder / "single", VOLUNTEERS, program=program) as system:
+    with ours.System.of_its_own(node, url, folder, "one_a_message", program="benchmarks.one_a_message") as system:
         for _ in range(size.rounds):
             found.fan_out.append(system.batches(size.fan_out))
             found.fan_out_limit.append(limits.fan_out_per_second(node, event, size.fan_out))

@@ -8,7 +8,6 @@ memory of each process is watched. Takes hours at ten million; ``--rows 10000,10
 import argparse
 import contextlib
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -30,9 +29,8 @@ from xinhuo.cli import build
 
 from . import bulk, ours, report
 from .records import Figures, numbers
-from .servers import database_of_its_own, servers
+from .servers import servers
 
-VOLUNTEERS = 2000
 ROWS = (10_000, 1_000_000, 10_000_000)
 REPLAYED_AT = 1_000_000
 SINGLE, ROUNDS, ANSWERS = 6000, 3, 20
@@ -49,11 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-growth ARGS=...", description=__doc__)
     parser.add_argument("--rows", default=",".join(map(str, ROWS)), help="sizes of the history")
     parser.add_argument("--soak-minutes", type=float, default=10.0, help="0 for none")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
-    noise = report.Noise()
+    options, say, noise = report.begin(parser)
     sizes = sorted(int(rows) for rows in options.rows.split(","))
     with tempfile.TemporaryDirectory(prefix="xinhuo-growth-") as name, servers(Path(name)) as (node, url):
         found = grow_and_measure(sizes, node, url, Path(name), options.soak_minutes, say)
@@ -71,9 +65,8 @@ def grow_and_measure(
     found: dict[int, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
         for rows in sizes:
-            own = f"rows_{rows}"
-            system = ours.System(node.add_vhost(own), database_of_its_own(url, own), folder / own, VOLUNTEERS)
-            systems[rows] = stack.enter_context(system)
+            system = stack.enter_context(ours.System.of_its_own(node, url, folder, f"rows_{rows}"))
+            systems[rows] = system
             before = _bytes(system)
             bulk.grow(system.engine, rows, system.event(), say.print)
             grown = {table: (size - before[table]) // rows for table, size in _bytes(system).items()}
@@ -83,20 +76,18 @@ def grow_and_measure(
         rounds: dict[int, list[Figures]] = {rows: [] for rows in sizes}
         for _ in range(ROUNDS):
             for rows, system in systems.items():
-                system.start()
-                rounds[rows].append(system.single(SINGLE))
-                system.stop()
+                with system.at_work():
+                    rounds[rows].append(system.single(SINGLE))
                 say.print(f"{rows:,} records of history: {rounds[rows][-1]}")
         for rows, system in systems.items():
-            system.start()
-            found[rows] |= costs(rounds[rows], rounds[sizes[0]]) | looked_at(system)
-            if rows == REPLAYED_AT:
-                found[rows] |= replay(system)
-            say.print(f"{rows:,} records of history: {found[rows]}")
-            if soak_minutes and rows == sizes[-1]:
-                found[rows]["soak"] = soak(system, soak_minutes)
-                say.print(f"soak: {found[rows]['soak']}")
-            system.stop()
+            with system.at_work():
+                found[rows] |= costs(rounds[rows], rounds[sizes[0]]) | looked_at(system)
+                if rows == REPLAYED_AT:
+                    found[rows] |= replay(system)
+                say.print(f"{rows:,} records of history: {found[rows]}")
+                if soak_minutes and rows == sizes[-1]:
+                    found[rows]["soak"] = soak(system, soak_minutes)
+                    say.print(f"soak: {found[rows]['soak']}")
     return {"sizes": found}
 
 

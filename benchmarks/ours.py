@@ -19,6 +19,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from tests.support.processes import free_port
+from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis import config, migrations
 from xinhuo.chassis.adapters import amqp_topology
@@ -40,7 +41,7 @@ from .records import (
     send,
     wait_for_effects,
 )
-from .servers import alone
+from .servers import alone, database_of_its_own
 
 PROCESSES = (("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"))
 _UNPUBLISHED = sa.text("SELECT count(*) FROM volunteers.outbox WHERE public AND public_published_at IS NULL")
@@ -48,7 +49,7 @@ _PUBLIC_RATE = sa.text(
     "SELECT count(*) AS copies, extract(epoch FROM max(public_published_at) - min(public_published_at)) AS seconds"
     " FROM volunteers.outbox WHERE seq > :after"
 )
-UNITS, TEAMS, CATEGORIES = 40, 25, 8
+VOLUNTEERS, UNITS, TEAMS, CATEGORIES = 2000, 40, 25, 8
 #: Looked at again and again until they are as expected; then the rows of the round are counted, by their ids.
 _TOTALS = sa.text(
     "SELECT (SELECT coalesce(sum(entries), 0) FROM volunteers.statistics_cells),"
@@ -74,20 +75,25 @@ class System:
     """The services that do the job, on one broker and one database, with people and activities to log hours for."""
 
     def __init__(
-        self, amqp_uri: str, database_url: str, folder: Path, volunteers: int, *, program: str = "xinhuo.cli.process",
+        self, amqp_uri: str, database_url: str, folder: Path, *, program: str = "xinhuo.cli.process",
         workers: int = 1, apis: int = 1,
     ) -> None:  # fmt: skip
         """Begin with nothing started; ``workers`` of each service and ``apis`` of the one that is asked."""
         self.settings = config.load({"AMQP_URI": amqp_uri, "DATABASE_URL": database_url}, data=folder)
         self.engine = sa.create_engine(database_url)
         self._folder, self._program = folder, program
-        self._people = [new_id() for _ in range(volunteers)]
+        self._people = [new_id() for _ in range(VOLUNTEERS)]
         self._activities = [new_id() for _ in range(TEAMS)]
         self._roles = [role for role in PROCESSES for _ in range(workers if role[1] == "worker" else apis)]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sent_slots = 0
         self._ports: list[int] = []
         """Of the processes that are asked."""
+
+    @classmethod
+    def of_its_own(cls, node: RabbitNode, url: str, folder: Path, name: str, **options: Any) -> "System":
+        """Return one with a virtual host, a database and a folder of this name; options as of the class."""
+        return cls(node.add_vhost(name), database_of_its_own(url, name), folder / name, **options)
 
     def __enter__(self) -> "System":
         """Migrate, declare, register and start; wait until every process is ready."""
@@ -126,6 +132,13 @@ class System:
         for process in self._processes:
             process.wait(60)
         self._processes.clear()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let the processes run meanwhile only."""
+        self.start()
+        yield
+        self.stop()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -13,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from . import ours, report
-from .servers import database_of_its_own, servers
+from .servers import servers
 
-VOLUNTEERS = 2000
 #: How many workers of each service, and how many api processes of the one that is asked.
 SETTINGS = ((1, 1), (2, 1), (4, 1), (1, 2))
 
@@ -26,19 +24,12 @@ def main() -> int:
     parser.add_argument("--single", type=int, default=6000, help="records of a round, one a request")
     parser.add_argument("--batch", type=int, default=30_000, help="records of a round, 500 a request")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    say = Console(file=sys.stderr if options.json else sys.stdout, highlight=False)
-    noise = report.Noise()
+    options, say, noise = report.begin(parser)
     found = []
     with tempfile.TemporaryDirectory(prefix="xinhuo-replicas-") as name, servers(Path(name)) as (node, url):
         for workers, apis in SETTINGS:
             own = f"replicas_{workers}_{apis}"
-            with ours.System(
-                node.add_vhost(own), database_of_its_own(url, own), Path(name) / own, VOLUNTEERS,
-                workers=workers, apis=apis,
-            ) as system:  # fmt: skip
+            with ours.System.of_its_own(node, url, Path(name), own, workers=workers, apis=apis) as system:
                 found.append({"workers": workers, "apis": apis, **measure(system, options)})
             say.print(found[-1])
     if options.json:

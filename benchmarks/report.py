@@ -1,9 +1,12 @@
 """What the benchmark found: as keys for programs, as a table, and as the page docs/performance.md."""
 
+import argparse
 import datetime
 import os
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -47,6 +50,14 @@ class Noise:
             "load_before": round(self.load_before, 2),
             "stolen_percent": round(100 * (_stolen() - self._stolen) / seconds, 1),
         }
+
+
+def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Console, Noise]:
+    """Read the command line; return its options, where to tell of the progress, and the noise from now on."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped on the way out
+    return options, Console(file=sys.stderr if options.json else sys.stdout, highlight=False), Noise()
 
 
 def _stolen() -> float:

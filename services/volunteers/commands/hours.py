@@ -95,8 +95,8 @@ class _Activity(NamedTuple):
     team_code: str
     unit_code: str
     category: str
-    window: Sequence[datetime]
-    """Start and end."""
+    opens_at: datetime
+    closes_at: datetime
 
 
 def lock_volunteers(session: Session, volunteer_ids: Iterable[UUID]) -> dict[UUID, str]:
@@ -138,7 +138,7 @@ def log_hours(
     )
     now = now or told
     states = dict(people)
-    places = {key: _Activity(team, unit, category, window) for key, team, unit, category, *window in activities}
+    places = {key: _Activity(*described) for key, *described in activities}
     checked = [_check_alone(item, time, states, places, now) for item, time in zip(items, times, strict=True)]
     diaries: defaultdict[UUID, Diary] = defaultdict(Diary)
     for volunteer_id, *span in spans:
@@ -275,7 +275,7 @@ def _check_alone(
             # Less than one minute is left to check_hours, which knows why.
             minutes = max((ended_at - started_at) // timedelta(minutes=1), 1)
         return domain.check_hours(
-            started_at, ended_at, minutes, now=now, activity=(activity.window[0], activity.window[1])
+            started_at, ended_at, minutes, now=now, activity=(activity.opens_at, activity.closes_at)
         )
     except RuleError as error:
         return error

@@ -187,6 +187,8 @@ class BatchConsumer:
         self._prefetch_max, self._window, self._gather = prefetch_max, window, gather
         self._settled, self._last = 0.0, 0
         self._buffer: list[Incoming] = []
+        self._bytes = 0
+        """Of the messages in the buffer."""
         self._connection: Connection | None = None
         self.consuming = False
 
@@ -220,7 +222,7 @@ class BatchConsumer:
         _attend(self._connection)
 
     def _consume(self, stop: Flag) -> None:
-        self._buffer = []
+        self._buffer, self._bytes = [], 0
         connection = self._connection = connect(self._uri, name=f"consumer {self.queue}")
         try:
             channel = connection.channel()
@@ -245,10 +247,11 @@ class BatchConsumer:
 
     def _keep(self, message: Any) -> None:
         properties = message.properties
-        body = message.body
+        body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+        self._bytes += len(body)
         self._buffer.append(
             Incoming(
-                body=body.encode() if isinstance(body, str) else bytes(body),
+                body=body,
                 content_type=properties.get("content_type"),
                 content_encoding=properties.get("content_encoding"),
                 type=properties.get("type"),
@@ -265,7 +268,7 @@ class BatchConsumer:
             _drain(connection, 1.0)
         _line(connection).heartbeat_tick()
         deadline = time.monotonic() + self._patience()
-        while self._buffer and len(self._buffer) < prefetch and sum(len(one.body) for one in self._buffer) < _ENOUGH:
+        while self._buffer and len(self._buffer) < prefetch and self._bytes < _ENOUGH:
             left = deadline - time.monotonic()
             if left <= 0 or not _drain(connection, left):
                 return
@@ -278,7 +281,7 @@ class BatchConsumer:
 
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
-        messages, self._buffer = self._buffer, []
+        messages, self._buffer, self._bytes = self._buffer, [], 0
         self._settled, self._last = time.monotonic(), len(messages)
         while True:
             try:
