@@ -129,7 +129,7 @@ class Relay:
                         self.publisher.keep_alive()
                         _wait_for_news(connection, stop)
                         stop.wait(max(0.0, again_at - time.monotonic()))
-                        self._yield(stop)
+                    self._yield(stop)
             finally:
                 if not connection.invalidated:
                     connection.invalidate()  # closing the connection is what gives the lock to a standby

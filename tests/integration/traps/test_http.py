@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+import requests
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
@@ -19,6 +20,7 @@ from tests.support.services import KEYS
 from tests.support.waiting import wait_for
 from xinhuo.chassis import config
 from xinhuo.chassis.adapters.inprocess import InProcess
+from xinhuo.chassis.db import Database
 from xinhuo.chassis.service import Runtime
 from xinhuo.chassis.topology import Topology
 from xinhuo.chassis.web import health
@@ -205,3 +207,24 @@ def test_18_remedy_our_metrics_have_one_charset_in_every_format(empty_database: 
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].count("charset") == 1
         assert "version=" in answer.headers["Content-Type"]
+
+
+def test_requests_and_events_leave_nothing_for_the_garbage_collector_for_which_everybody_would_wait(
+    tally: dict[str, str], tally_database: Database
+) -> None:
+    port = free_port()
+    with running("ours", "all", **tally, PORT=str(port)), requests.Session() as session:
+        wait_for(lambda: listens(port), what="the service to listen")
+
+        def record(count: int) -> None:
+            for _ in range(count):
+                session.post(f"http://127.0.0.1:{port}/v1/events", json={"category": "ok"}, timeout=10)
+
+        def garbage() -> int:
+            return int(session.get(f"http://127.0.0.1:{port}/garbage", timeout=10).text)
+
+        record(3)
+        garbage()
+        record(100)
+        wait_for(lambda: fetch(tally_database, "SELECT count(*) FROM outbox WHERE published_at IS NULL") == [(0,)])
+        assert garbage() < 100, "not one object a request"

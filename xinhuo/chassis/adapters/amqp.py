@@ -342,6 +342,8 @@ def _drain(connection: Connection, timeout: float) -> bool:
     except (TimeoutError, socket.timeout) as error:  # noqa: UP041  (two classes under eventlet)
         if error.errno is not None:  # ETIMEDOUT: the kernel has given the connection up
             raise
+        # Its frames hold the timer that holds it, and would stay until the garbage collector comes.
+        error.__traceback__ = None
         return False
     return True
 

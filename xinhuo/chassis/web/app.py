@@ -91,7 +91,8 @@ class HttpApp:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (WSGI)."""
-        request = Request(environ)
+        # Two that hold each other would stay until the garbage collector comes.
+        request = Request(environ, populate_request=False)
         started = time.perf_counter()
         with trace.traced(environ.get("HTTP_TRACEPARENT")):
             response, label = self._respond(request)

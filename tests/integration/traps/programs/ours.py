@@ -10,6 +10,7 @@ import eventlet
 
 eventlet.monkey_patch()
 
+import gc  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -37,6 +38,12 @@ def stream(_request):
     return Response(parts(), content_type="text/event-stream")
 
 
+def garbage(_request):
+    """Tell how many objects nobody holds but they each other, since this was last asked."""
+    gc.disable()
+    return Response(str(gc.collect()))
+
+
 def main():
     """Run until SIGTERM."""
     role, port = sys.argv[1], int(os.environ.get("PORT", "0"))
@@ -54,6 +61,7 @@ def main():
         app = HttpApp(service, invoke=invoke)
         health.mount(app, {})
         app.mount("/stream", stream)
+        app.mount("/garbage", garbage)
         return app
 
     if role in ("worker", "all"):
