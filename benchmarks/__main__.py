@@ -117,10 +117,13 @@ def measure(size: Size, say: Console) -> Measured:
 
 
 def _fan_out(found: Measured, size: Size, node: RabbitNode, url: str, folder: Path, event: bytes, say: Console) -> None:
-    """Measure Xinhuo with one event a message, and beside it the broker with three consumers that do nothing."""
+    """Measure Xinhuo with one event a message, and beside it the broker with three consumers that do nothing.
+
+    For both the clock runs from when everything to be sent lies ready, in the outbox here and in the memory there.
+    """
     with ours.System.of_its_own(node, url, folder, "one_a_message", program="benchmarks.one_a_message") as system:
         for _ in range(size.rounds):
-            found.fan_out.append(system.batches(size.fan_out))
+            found.fan_out.append(system.fan_out(size.fan_out))
             found.fan_out_limit.append(limits.fan_out_per_second(node, event, size.fan_out))
             say.print(
                 f"fan-out to three, one event a message: {found.fan_out[-1].per_second:.0f}/s"

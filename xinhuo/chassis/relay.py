@@ -4,6 +4,7 @@ One relay of each lane is active per service (advisory lock); others stand by an
 connection ends. Rows are found by not being marked, never by "id > last seen", which loses late commits.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
@@ -90,6 +91,7 @@ class Relay:
         self.active = False
         self._yields_to = yields_to
         self._pressed_at = 0.0
+        """When much was last to be published; infinite while it is being published."""
         self._held: dict[str, float] = {}
         self._take, self._mark = (_TAKE, _MARK) if lane == "inside" else (_TAKE_PUBLIC, _MARK_PUBLIC)
 
@@ -151,8 +153,17 @@ class Relay:
         rows = [Recorded(*one) for one in found]
         if not rows:
             return 0
-        if len(rows) >= PRESSED:
-            self._pressed_at = time.monotonic()
+        pressed = len(rows) >= PRESSED
+        if pressed:
+            self._pressed_at = math.inf
+        try:
+            self._publish(connection, rows)
+        finally:
+            if pressed:
+                self._pressed_at = time.monotonic()
+        return len(rows)
+
+    def _publish(self, connection: sa.Connection, rows: Sequence[Recorded]) -> None:
         messages = list(self._messages(rows))
         unroutable = self.publisher.publish([message for message, _ in messages])
         faultpoints.reach("after_publish_before_mark")
@@ -168,7 +179,6 @@ class Relay:
             # First and last tell which partitions the marks are in.
             first, last = (pick(in_order, key=attrgetter("int")) for pick in (min, max))
             execute(connection, self._mark, {"ids": in_order, "first": first, "last": last})
-        return len(rows)
 
     def _hold(self, message: Outgoing, events: int) -> None:
         if message.type not in self._held:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from amqp.connection import Connection as AmqpConnection
 
 from tests.integration.chassis.services import Desk, deliveries, event, fetch, words
 from tests.integration.traps.broker import Broker
@@ -176,6 +177,24 @@ def test_a_broker_that_is_away_is_said_to_be_so() -> None:
 
 
 # The relay
+
+
+def test_a_batch_goes_out_without_a_look_at_the_socket_for_each_message(
+    amqp_uri: str, declared: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = ConfirmingPublisher(amqp_uri, name="test relay", confirm_seconds=5)
+    looks: list[object] = []
+    drain = AmqpConnection.drain_events
+    monkeypatch.setattr(AmqpConnection, "drain_events", lambda line, **kw: looks.append(1) or drain(line, **kw))
+    topic = HoursLogged.topic
+    key = topology.routing_key(topic)
+    out = [
+        Outgoing("volunteers.events", key, b"{}", codec.CONTENT_TYPE, str(number), topic, mandatory=True)
+        for number in range(200)
+    ]
+    assert publisher.publish(out) == frozenset()
+    assert 1 <= len(looks) < 100, "those that wait for the confirms of all"
+    publisher.close()
 
 
 def test_a_type_without_a_queue_waits_while_others_go_out_and_follows_when_the_queue_is_there(

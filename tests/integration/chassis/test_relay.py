@@ -329,6 +329,22 @@ def test_only_a_large_batch_presses_the_inside_lane_and_not_for_long(
     assert not one.is_pressed()
 
 
+def test_the_inside_lane_is_pressed_for_as_long_as_a_large_batch_takes_to_go_out(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "PRESSED_SECONDS", 0.0)
+    publisher = Collecting()
+    one = Relay(db, publisher)
+    seen: list[bool] = []
+    publish = publisher.publish
+    monkeypatch.setattr(publisher, "publish", lambda messages: seen.append(one.is_pressed()) or publish(messages))
+    record(db, *["a"] * 20)
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        one.publish_batch(connection)
+    assert seen == [True]
+    assert not one.is_pressed()
+
+
 def test_the_public_lane_waits_while_the_inside_is_pressed_but_not_for_ever(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from ..wire import BrokerUnavailable, Incoming, Outgoing, QueueFull
 log = logs.get("amqp")
 LOST = (AMQPError, OperationalError, OSError)
 _HEARTBEAT = 20
-_PIECE = 256 * 1024
+_PIECE, _READ = 256 * 1024, 16 * 1024
 #: A batch with so many bytes waits for no more; after so many seconds without one there is a quiet time.
 _ENOUGH, _QUIET = 200_000, 0.5
 #: How long a batch waits for each message that the last one held, and at most.
@@ -40,19 +40,21 @@ def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
         heartbeat=_HEARTBEAT,
         transport_options={
             "write_timeout": timeout,
-            "client_properties": {
-                "connection_name": name,
-                # Without "connection.blocked" py-amqp does not look at the socket before each publish;
-                # a blocked broker shows as a missing confirm instead.
-                "capabilities": {"consumer_cancel_notify": True, "authentication_failure_close": True},
-            },
+            "client_properties": {"connection_name": name},
         },
     )
     try:
         connection.connect()
-        # py-amqp waits without end for answers, also when it closes, and its "write_timeout" does nothing to
-        # eventlet's sockets; this one bounds every read and write that has no time-out of its own.
-        _line(connection).transport.sock.settimeout(timeout)
+        line = _line(connection)
+        # Where this stands py-amqp looks at the socket before each publish, to no end: a blocked broker shows as a
+        # missing confirm. What it is given to begin with is overwritten by what it negotiates.
+        line.client_properties["capabilities"].pop("connection.blocked", None)
+        # It waits without end for answers, also when it closes, and its "write_timeout" does nothing to eventlet's
+        # sockets; this one bounds every read and write that has no time-out of its own.
+        line.transport.sock.settimeout(timeout)
+        # It asks for seven bytes, and then for a frame; what comes along is kept in its own buffer.
+        receive = line.transport._quick_recv
+        line.transport._quick_recv = lambda wanted: receive(max(wanted, _READ))
     except LOST as error:
         connection.release()
         raise BrokerUnavailable(type(error).__name__) from error
