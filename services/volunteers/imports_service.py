@@ -117,12 +117,12 @@ class ImportEntrypoints:
         file = queries.result_file(session, self.runtime.keys, id)
         return _download(file.content, file.name)
 
-    @job(every=timedelta(seconds=1))
+    @job(every=timedelta(seconds=1), when=queries.any_confirmed)
     def run_confirmed_imports(self, session: Session) -> None:
         """Enter the confirmed import that waits longest."""
         commands.run_next_confirmed(session, self.runtime.db, self.runtime.keys)
 
-    @job(every=timedelta(seconds=1))
+    @job(every=timedelta(seconds=1), when=queries.any_undo_requested)
     def run_requested_undos(self, session: Session) -> None:
         """Take back the import whose undoing waits longest."""
         commands.run_next_undo(session, self.runtime.db)

@@ -36,14 +36,25 @@ _FORGET = sa.text(
 
 
 def run_if_due(
-    db: Database, name: str, every: timedelta, work: Callable[[Session], object], *, offset: timedelta = timedelta(0)
+    db: Database,
+    name: str,
+    every: timedelta,
+    work: Callable[[Session], object],
+    *,
+    offset: timedelta = timedelta(0),
+    when: Callable[[Session], bool] | None = None,
 ) -> bool:
     """Run a job when its current period is open and no other process has it; tell whether it ran.
 
     Opening the period is a transaction of its own; the lease is the row lock of the one that works, so it
     ends with the process that holds it. Raises what the work raises, after rolling back; the period stays
-    open and is tried again.
+    open and is tried again. When ``when`` says that there is no work, the job has succeeded without a period.
     """
+    if when is not None:
+        with db.transaction() as session:
+            if not when(session):
+                metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(clock.now().timestamp())
+                return False
     with db.transaction() as session:
         session.execute(_OPEN_PERIOD, {"name": name, "every": every, "offset": offset})
     started = time.monotonic()

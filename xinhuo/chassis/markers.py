@@ -47,11 +47,13 @@ class Subscription:
 class Job:
     """Work due once in every period of the length ``every``, on one process only.
 
-    Periods begin at midnight UTC, later by ``offset``.
+    Periods begin at midnight UTC, later by ``offset``. ``when`` tells, by reading only, whether there is any work;
+    without it there always is.
     """
 
     every: timedelta
     offset: timedelta = timedelta(0)
+    when: Callable[[Any], bool] | None = None
 
 
 def http(
@@ -88,9 +90,14 @@ def subscribe(*events: type[Event], batch: int | None = None, gather: float = 0.
     return _mark(Subscription(events, batch, gather))
 
 
-def job(*, every: timedelta, offset: timedelta = timedelta(0)) -> Callable[[F], F]:
-    """Mark a method as timed work: ``method(self, session)`` runs once in each period, in one transaction."""
-    return _mark(Job(every, offset))
+def job(
+    *, every: timedelta, offset: timedelta = timedelta(0), when: Callable[[Any], bool] | None = None
+) -> Callable[[F], F]:
+    """Mark a method as timed work: ``method(self, session)`` runs once in each period, in one transaction.
+
+    ``when(session)`` is for work that is looked for often and rarely there: while it says no, nothing is written.
+    """
+    return _mark(Job(every, offset, when))
 
 
 def _mark(mark: Any) -> Callable[[F], F]:

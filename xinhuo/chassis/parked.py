@@ -34,6 +34,9 @@ def retry_parked(
     Raises DatabaseUnavailable when the database is away. Several processes may do this at once.
     """
     tried, deadline = 0, time.monotonic() + seconds
+    with db.transaction() as session:
+        if not session.execute(_ANY_DUE, {"handlers": list(handlers)}).scalar_one():
+            return 0
     for work in (_retry_own, _retry_batch, _retry_one_of_desk):
         while tried < limit:
             count = work(db, handlers, min(BATCH, limit - tried))
@@ -43,6 +46,11 @@ def retry_parked(
             if time.monotonic() > deadline:
                 break
     return tried
+
+
+_ANY_DUE = sa.text(
+    "SELECT EXISTS (SELECT FROM parked_events WHERE next_attempt_at <= clock_timestamp() AND handler = ANY(:handlers))"
+)
 
 
 def _start(whose: str, *, next_attempt: str, most: str = "1") -> sa.TextClause:

@@ -115,7 +115,8 @@ class Worker:
                 self._safely("gauges", self._refresh_gauges)
 
     def _job(self, name: str, mark: Job) -> Callable[[], object]:
-        return lambda: jobs.run_if_due(self.db, name, mark.every, getattr(self.service, name), offset=mark.offset)
+        work = getattr(self.service, name)
+        return lambda: jobs.run_if_due(self.db, name, mark.every, work, offset=mark.offset, when=mark.when)
 
     def _safely(self, name: str, work: Callable[[], object]) -> None:
         try:

@@ -37,7 +37,22 @@ _MANY = sa.text(
     ORDER BY imports.id DESC LIMIT :limit
     """  # noqa: S608
 )
+_ANY = sa.text("SELECT EXISTS (SELECT FROM imports WHERE state = :state)")
 _FILE = sa.text("SELECT state, workbook, outcomes, file_name FROM imports WHERE id = :id")
+
+
+def any_confirmed(session: Session) -> bool:
+    """Tell whether some import waits to be entered."""
+    return _any(session, ImportState.CONFIRMED)
+
+
+def any_undo_requested(session: Session) -> bool:
+    """Tell whether some import waits to be taken back."""
+    return _any(session, ImportState.UNDOING)
+
+
+def _any(session: Session, state: ImportState) -> bool:
+    return bool(session.execute(_ANY, {"state": state.value}).scalar_one())
 
 
 class ResultFile(NamedTuple):

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tests.integration.chassis.services import Desk, execute, fetch, words, write
 from tests.support.threads import together
-from xinhuo.chassis import jobs
+from xinhuo.chassis import jobs, metrics
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.worker import Worker
 
@@ -40,6 +40,16 @@ def test_it_runs_once_in_a_period_however_many_ask(db: Database, other_db: Datab
         assert sorted(results, key=bool) == [False] * 7 + [True], results
         assert len(words(db)) == hour
         an_hour_passes(db)
+
+
+def test_while_there_is_no_work_it_writes_nothing_and_has_succeeded(db: Database) -> None:
+    since = metrics.JOB_LAST_SUCCESS.labels(db.service, "job")
+    since.set(0)
+    assert jobs.run_if_due(db, "job", HOUR, note, when=lambda _: False) is False
+    assert (periods(db), words(db)) == ([], [])
+    assert since._value.get() > 0
+    assert jobs.run_if_due(db, "job", HOUR, note, when=lambda _: True) is True
+    assert len(words(db)) == 1
 
 
 def test_jobs_do_not_wait_for_each_other(db: Database) -> None:
