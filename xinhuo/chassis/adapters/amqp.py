@@ -28,6 +28,8 @@ _HEARTBEAT = 20
 _PIECE, _READ = 256 * 1024, 16 * 1024
 #: A batch with so many bytes waits for no more; after so many seconds without one there is a quiet time.
 _ENOUGH, _QUIET = 200_000, 0.5
+#: A connection is attended to once in so many seconds, however often it is used.
+_ATTEND = 0.5
 #: How long a batch waits for each message that the last one held, and at most.
 _EACH, _MOST = 0.001, 0.05
 
@@ -69,6 +71,7 @@ class ConfirmingPublisher:
         self._connection: Connection | None = None
         self._channel: Any = None
         self._next_tag = 1
+        self._attended = 0.0
         self._open: set[int] = set()
         self._refused: set[int] = set()
         self._returned: set[str] = set()
@@ -92,8 +95,9 @@ class ConfirmingPublisher:
 
     def keep_alive(self) -> None:
         """See ``wire.Publisher``: an idle connection without heartbeats would be closed by the broker."""
-        if self._connection is None:
+        if self._connection is None or time.monotonic() < self._attended + _ATTEND:
             return
+        self._attended = time.monotonic()
         try:
             _attend(self._connection)
         except LOST as error:
