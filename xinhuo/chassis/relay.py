@@ -4,9 +4,8 @@ One relay of each lane is active per service (advisory lock); others stand by an
 connection ends. Rows are found by not being marked, never by "id > last seen", which loses late commits.
 """
 
-import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from threading import Event as Flag
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from xinhuo.contracts import codec
 
 from . import faultpoints, logs, metrics
 from .db import Database, DatabaseUnavailable
+from .pressure import Pressure
 from .roundtrips import execute
 from .topology import PUBLIC_EXCHANGE, events_exchange, routing_key
 from .wire import BrokerUnavailable, Outgoing, Publisher
@@ -38,9 +38,8 @@ GATHER_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.15
 PUBLIC_SECONDS = 0.25
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
-#: The inside lane is pressed when its last batch held so many and is not older than this; the public lane then
-#: leaves it the machine, but not for longer than ``YIELD_SECONDS``.
-PRESSED, PRESSED_SECONDS, YIELD_SECONDS = 20, 0.5, 5.0
+#: A batch of so many presses the inside lane; the public lane then leaves it the machine, but not for longer.
+PRESSED, YIELD_SECONDS = 20, 5.0
 log = logs.get("relay")
 
 _TAKE = sa.text(
@@ -81,17 +80,16 @@ class Relay:
         *,
         lane: str = "inside",
         mandatory: frozenset[str] = frozenset(),
-        yields_to: "Relay | None" = None,
+        yields: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``yields_to`` is the relay of this process that goes first while there is much to do."""
+        """``yields`` tells whether others go first at the moment."""
         self.db = db
         self.publisher = publisher
         self.lane = lane
         self.mandatory = mandatory
         self.active = False
-        self._yields_to = yields_to
-        self._pressed_at = 0.0
-        """When much was last to be published; infinite while it is being published."""
+        self.pressure = Pressure()
+        self._yields = yields
         self._held: dict[str, float] = {}
         self._take, self._mark = (_TAKE, _MARK) if lane == "inside" else (_TAKE_PUBLIC, _MARK_PUBLIC)
 
@@ -138,12 +136,8 @@ class Relay:
 
     def _yield(self, stop: Flag) -> None:
         until = time.monotonic() + YIELD_SECONDS
-        while self._yields_to and self._yields_to.is_pressed() and time.monotonic() < until and not stop.is_set():
+        while self._yields() and time.monotonic() < until and not stop.is_set():
             stop.wait(0.1)
-
-    def is_pressed(self) -> bool:
-        """Tell whether there is much to publish at the moment."""
-        return time.monotonic() - self._pressed_at < PRESSED_SECONDS
 
     def publish_batch(self, connection: sa.Connection) -> int:
         """Publish and mark one batch; return how many rows were taken."""
@@ -153,14 +147,8 @@ class Relay:
         rows = [Recorded(*one) for one in found]
         if not rows:
             return 0
-        pressed = len(rows) >= PRESSED
-        if pressed:
-            self._pressed_at = math.inf
-        try:
+        with self.pressure.of(large=len(rows) >= PRESSED):
             self._publish(connection, rows)
-        finally:
-            if pressed:
-                self._pressed_at = time.monotonic()
         return len(rows)
 
     def _publish(self, connection: sa.Connection, rows: Sequence[Recorded]) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.integration.traps.broker import Broker
 from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis import outbox, relay, topology
-from xinhuo.chassis.adapters import amqp_topology
+from xinhuo.chassis.adapters import amqp_topology, parts
 from xinhuo.chassis.adapters.amqp import BatchConsumer, ConfirmingPublisher
 from xinhuo.chassis.adapters.dead_letters import dead_letter_receiver
 from xinhuo.chassis.db import Database
@@ -177,6 +177,29 @@ def test_a_broker_that_is_away_is_said_to_be_so() -> None:
 
 
 # The relay
+
+
+@pytest.mark.parametrize(("size", "pressed"), [(10, False), (63_000, False), (64_000, True)])
+def test_the_public_lane_lets_a_consumer_with_a_large_batch_go_first(
+    amqp_uri: str, desk: Desk, declared: Topology, monkeypatch: pytest.MonkeyPatch, size: int, pressed: bool
+) -> None:
+    monkeypatch.setattr(parts, "broker_of", lambda _service: amqp_uri)
+    seen: list[bool] = []
+    consumers: list[BatchConsumer] = []
+    _, public = parts.relays_of(desk, frozenset(), consumers)
+
+    def receive(messages: Sequence[Incoming]) -> list[None]:
+        seen.append(public._yields())
+        return [None] * len(messages)
+
+    consumers.append(BatchConsumer(amqp_uri, COUNT, receive, prefetch_max=1, window=0.001))
+    key = topology.routing_key(HoursLogged.topic)
+    publisher = ConfirmingPublisher(amqp_uri, name="test relay", confirm_seconds=5)
+    publisher.publish([Outgoing("volunteers.events", key, b"x" * size, codec.CONTENT_TYPE, "1", "x", mandatory=True)])
+    with running(*consumers):
+        wait_for(lambda: seen, what="the message")
+    publisher.close()
+    assert seen == [pressed]
 
 
 def test_a_batch_goes_out_without_a_look_at_the_socket_for_each_message(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tests.integration.chassis.services import event, execute, fetch, large_event
 from tests.support.waiting import wait_for
-from xinhuo.chassis import outbox, relay
+from xinhuo.chassis import outbox, pressure, relay
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.relay import Relay
@@ -317,42 +317,37 @@ def test_the_more_a_small_batch_held_the_longer_the_next_one_gathers(taken: int,
 
 
 @pytest.mark.parametrize(("count", "pressed"), [(0, False), (19, False), (20, True)])
-def test_only_a_large_batch_presses_the_inside_lane_and_not_for_long(
-    db: Database, monkeypatch: pytest.MonkeyPatch, count: int, pressed: bool
-) -> None:
+def test_only_a_large_batch_presses_the_inside_lane(db: Database, count: int, pressed: bool) -> None:
     one = Relay(db, Collecting())
     record(db, *["a"] * count)
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         assert one.publish_batch(connection) == count
-    assert one.is_pressed() is pressed
-    monkeypatch.setattr(relay, "PRESSED_SECONDS", 0.0)
-    assert not one.is_pressed()
+    assert one.pressure.is_on() is pressed
 
 
 def test_the_inside_lane_is_pressed_for_as_long_as_a_large_batch_takes_to_go_out(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "PRESSED_SECONDS", 0.0)
+    monkeypatch.setattr(pressure, "LINGER_SECONDS", 0.0)
     publisher = Collecting()
     one = Relay(db, publisher)
     seen: list[bool] = []
     publish = publisher.publish
-    monkeypatch.setattr(publisher, "publish", lambda messages: seen.append(one.is_pressed()) or publish(messages))
+    monkeypatch.setattr(publisher, "publish", lambda messages: seen.append(one.pressure.is_on()) or publish(messages))
     record(db, *["a"] * 20)
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         one.publish_batch(connection)
     assert seen == [True]
-    assert not one.is_pressed()
+    assert not one.pressure.is_on()
 
 
-def test_the_public_lane_waits_while_the_inside_is_pressed_but_not_for_ever(
+def test_the_public_lane_waits_while_others_are_pressed_but_not_for_ever(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "YIELD_SECONDS", 1.0)
-    inside = Relay(db, Collecting())
-    monkeypatch.setattr(inside, "is_pressed", lambda: True)
+    pressed = [True]
     publisher = Collecting()
-    public = Relay(db, publisher, lane="public", yields_to=inside)
+    public = Relay(db, publisher, lane="public", yields=lambda: pressed[0])
     with running(public):
         wait_for(lambda: public.active, what="the public lane to work")
         record(db, "a")
@@ -360,7 +355,7 @@ def test_the_public_lane_waits_while_the_inside_is_pressed_but_not_for_ever(
         started = time.monotonic()
         wait_for(lambda: len(publisher.messages) == 1, what="the public copy all the same")
         assert time.monotonic() - started > 0.9
-        monkeypatch.setattr(inside, "is_pressed", lambda: False)
+        pressed[0] = False
         record(db, "b")
         execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
         started = time.monotonic()

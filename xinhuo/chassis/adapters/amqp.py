@@ -20,6 +20,7 @@ from xinhuo.contracts.codec import Undecodable
 
 from .. import faultpoints, logs
 from ..db import DatabaseUnavailable
+from ..pressure import Pressure
 from ..wire import BrokerUnavailable, Incoming, Outgoing, QueueFull
 
 log = logs.get("amqp")
@@ -28,6 +29,8 @@ _HEARTBEAT = 20
 _PIECE, _READ = 256 * 1024, 16 * 1024
 #: A batch with so many bytes waits for no more; after so many seconds without one there is a quiet time.
 _ENOUGH, _QUIET = 200_000, 0.5
+#: A batch with so many bytes, some hundred events, presses the consumer.
+_PRESSED = 64_000
 #: A connection is attended to once in so many seconds, however often it is used.
 _ATTEND = 0.5
 #: How long a batch waits for each message that the last one held, and at most.
@@ -197,6 +200,7 @@ class BatchConsumer:
         """Of the messages in the buffer."""
         self._connection: Connection | None = None
         self.consuming = False
+        self.pressure = Pressure()
 
     def run(self, stop: Flag) -> None:
         """Consume until told to stop, then finish what was delivered; reconnects when the broker goes away."""
@@ -287,11 +291,13 @@ class BatchConsumer:
 
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
-        messages, self._buffer, self._bytes = self._buffer, [], 0
+        messages, size = self._buffer, self._bytes
+        self._buffer, self._bytes = [], 0
         self._settled, self._last = time.monotonic(), len(messages)
         while True:
             try:
-                verdicts = self._receive(messages)
+                with self.pressure.of(large=size >= _PRESSED):
+                    verdicts = self._receive(messages)
                 break
             except DatabaseUnavailable:
                 log.warning("consumer_holds", queue=self.queue, messages=len(messages), why="database away")

@@ -220,7 +220,7 @@ class NamekoProcess:
                 lambda _self, messages, name=name: worker.receive(name, messages),
                 SubscriptionEntrypoint, worker, name,
             )  # fmt: skip
-        self.relays += relays_of(service, self.mandatory)
+        self.relays += relays_of(service, self.mandatory, self.consumers)
         self._members["background"] = Background(background_of(worker, self.relays))
 
     def run(self, stop: Flag) -> None:

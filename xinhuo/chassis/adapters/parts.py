@@ -17,7 +17,6 @@ from .dead_letters import dead_letter_receiver
 
 #: How many messages of the dead-letter queue are taken at once.
 _DEAD_PREFETCH = 50
-LANES = ("inside", "public")
 _ATTEND_SECONDS = 1.0
 Receive = Callable[[Sequence[Incoming]], Sequence[Undecodable | None]]
 
@@ -88,18 +87,26 @@ def attend_until(done: Callable[[float], bool], consumer: BatchConsumer) -> Exce
     return lost
 
 
-def relays_of(service: Service, mandatory: frozenset[str]) -> list[Relay]:
-    """Return a service's relay of each lane; the public one lets the other go first."""
-    relays: list[Relay] = []
-    for lane in LANES:
-        publisher = ConfirmingPublisher(
-            broker_of(service),
-            name=f"relay {service.name} {lane}",
-            confirm_seconds=service.runtime.settings.confirm_seconds,
-        )
-        first = relays[0] if relays else None
-        relays.append(Relay(service.runtime.db, publisher, lane=lane, mandatory=mandatory, yields_to=first))
-    return relays
+def relays_of(service: Service, mandatory: frozenset[str], consumers: Sequence[BatchConsumer]) -> list[Relay]:
+    """Return a service's relay of each lane; the public one lets the other, and the process's consumers, go first.
+
+    Those make the effects that people wait for; no department waits for its copy.
+    """
+    inside = Relay(service.runtime.db, _publisher_of(service, "inside"), mandatory=mandatory)
+
+    def others_are_pressed() -> bool:
+        return inside.pressure.is_on() or any(consumer.pressure.is_on() for consumer in consumers)
+
+    public = Relay(service.runtime.db, _publisher_of(service, "public"), lane="public", yields=others_are_pressed)
+    return [inside, public]
+
+
+def _publisher_of(service: Service, lane: str) -> ConfirmingPublisher:
+    return ConfirmingPublisher(
+        broker_of(service),
+        name=f"relay {service.name} {lane}",
+        confirm_seconds=service.runtime.settings.confirm_seconds,
+    )
 
 
 def background_of(worker: Worker, relays: list[Relay]) -> list[tuple[str, Callable[[Flag], None]]]:

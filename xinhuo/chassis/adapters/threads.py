@@ -115,7 +115,7 @@ class ThreadsProcess:
             Consumption(worker, method, self._watchdog) for method in marked(type(self.service), Subscription)
         ]
         self.consumers += [consumption.consumer for consumption in self._consumptions]
-        self.relays += relays_of(self.service, self.mandatory)
+        self.relays += relays_of(self.service, self.mandatory, self.consumers)
         self._background += background_of(worker, self.relays)
 
     def run(self, stop: Flag) -> None:
