@@ -124,7 +124,8 @@ def _fan_out(found: Measured, size: Size, node: RabbitNode, url: str, folder: Pa
     with ours.System.of_its_own(node, url, folder, "one_a_message", program="benchmarks.one_a_message") as system:
         for _ in range(size.rounds):
             found.fan_out.append(system.fan_out(size.fan_out))
-            found.fan_out_limit.append(limits.fan_out_per_second(node, event, size.fan_out))
+            with system.at_rest():
+                found.fan_out_limit.append(limits.fan_out_per_second(node, event, size.fan_out))
             say.print(
                 f"fan-out to three, one event a message: {found.fan_out[-1].per_second:.0f}/s"
                 f" of at most {found.fan_out_limit[-1]:.0f}/s"

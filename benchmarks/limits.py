@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from tests.support.rabbit import RabbitNode
+from tests.support.waiting import wait_for
 from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.amqp import BatchConsumer, ConfirmingPublisher
 from xinhuo.chassis.topology import Queue, Topology
@@ -125,8 +126,12 @@ def _consume(uri: str, queue: str, count: int) -> None:
             stop.set()
         return [None] * len(messages)
 
+    consumer = BatchConsumer(uri, queue, receive, prefetch_max=PREFETCH, window=0.005)
+    consuming = threading.Thread(target=consumer.run, args=(stop,))
+    consuming.start()
+    wait_for(lambda: consumer.consuming, what="the consumer to consume")
     print("ready", flush=True)
-    BatchConsumer(uri, queue, receive, prefetch_max=PREFETCH, window=0.005).run(stop)
+    consuming.join()
     print(time.time())
 
 

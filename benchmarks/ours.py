@@ -25,6 +25,7 @@ from tests.support.waiting import wait_for
 from xinhuo.chassis import config, migrations
 from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.relay import SILENT_SECONDS
 from xinhuo.chassis.security import create_key_file, load_keys
 from xinhuo.cli import build
 
@@ -45,7 +46,9 @@ from .records import (
 from .servers import alone, database_of_its_own
 
 PROCESSES = (("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"))
-_UNPUBLISHED = sa.text("SELECT count(*) FROM volunteers.outbox WHERE public AND public_published_at IS NULL")
+_UNPUBLISHED = sa.text(
+    "SELECT CAST(EXISTS (SELECT FROM volunteers.outbox WHERE public AND public_published_at IS NULL) AS integer)"
+)
 _PUBLIC_RATE = sa.text(
     "SELECT count(*) AS copies, extract(epoch FROM max(public_published_at) - min(public_published_at)) AS seconds"
     " FROM volunteers.outbox WHERE seq > :after"
@@ -170,8 +173,13 @@ class System:
         """Send so many records a second, one a POST, whatever the answers take."""
         load, settled = self._next(count)
         bodies = self._bodies(load)
+
+        def done() -> None:
+            settled()
+            self._wait_for_public_copies()
+
         return paced(
-            lambda: self._send("/v1/hours", bodies, rate=rate), settled,
+            lambda: self._send("/v1/hours", bodies, rate=rate), done,
             lambda ids: instants(self.engine, _ACKNOWLEDGED, ids),
         )  # fmt: skip
 
@@ -204,14 +212,22 @@ class System:
         load, settled = self._next(count)
         bodies = self._bodies(load)
         (last,) = numbers(self.engine, sa.text("SELECT coalesce(max(seq), 0) FROM volunteers.outbox"))
-        figures = measured(lambda: post(bodies), settled, count)
-        # The public copies are a lane of their own: its lag stands beside, and none of its work is left for others.
-        waited_from = time.monotonic()
-        wait_for(lambda: numbers(self.engine, _UNPUBLISHED) == (0,), 120, "the public copies to be published")
-        lag = time.monotonic() - waited_from
+        lag = 0.0
+
+        def copied() -> None:
+            nonlocal lag
+            waited_from = time.monotonic()
+            self._wait_for_public_copies()
+            lag = time.monotonic() - waited_from
+
+        # The public copies are a lane of their own: its lag stands beside, its work counts, none of it is left.
+        figures = measured(lambda: post(bodies), settled, count, finished=copied)
         with self.engine.connect() as connection:
             copies = connection.execute(_PUBLIC_RATE, {"after": last}).one()
         return replace(figures, public_lag_seconds=lag, public_per_second=copies.copies / float(copies.seconds))
+
+    def _wait_for_public_copies(self) -> None:
+        wait_for(lambda: numbers(self.engine, _UNPUBLISHED) == (0,), 120, "the public copies to be published")
 
     def _next(self, count: int) -> tuple[Load, Callable[[], None]]:
         """Return a load that nobody has logged yet, and what waits until all of its effects are there."""
@@ -269,10 +285,13 @@ class System:
         """Let no event leave the outbox meanwhile, nor its effect on the statistics come, and forget nothing."""
         worker = self._processes[self._roles.index(("volunteers", "worker"))]
         worker.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
         try:
             yield
         finally:
             worker.send_signal(signal.SIGCONT)
+        # Halted for longer, the database would end its sessions.
+        assert time.monotonic() - began < SILENT_SECONDS - 2, "logging took too long for a halted relay"
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -87,12 +87,22 @@ def send(port: int, path: str, bodies: list[bytes], *, rate: float = 0.0, connec
     return result
 
 
-def measured(post: Callable[[], dict[str, Any]], settled: Callable[[], None], count: int) -> Figures:
-    """Send a load and time it to its last effect, for which ``settled`` waits."""
+def measured(
+    post: Callable[[], dict[str, Any]],
+    settled: Callable[[], None],
+    count: int,
+    *,
+    finished: Callable[[], None] = lambda: None,
+) -> Figures:
+    """Send a load and time it to its last effect, for which ``settled`` waits.
+
+    The processor's time is taken when also what nobody waits for is done, for which ``finished`` waits.
+    """
     before = cpu.seconds_of_descendants()
     sent = post()
     settled()
     seconds = time.time() - sent["started"]
+    finished()
     used = cpu.seconds_of_descendants() - before
     return Figures(count / seconds, used / count * 1000)
 

@@ -142,23 +142,44 @@ def test_slow_requests_and_half_sent_ones_do_not_stop_the_others(house: House, h
         slow.join(PATIENCE)
 
 
-def test_a_request_that_drips_is_given_up_in_time(house: House, hasty: Running) -> None:
+@pytest.mark.parametrize("begun", [b"POST /v1/words HTTP/1.1\r\nHost: x\r\nX-Long: ", b"POST /v1/words?"])
+def test_a_request_that_drips_is_given_up_in_time(house: House, hasty: Running, begun: bytes) -> None:
     with connected(hasty) as connection:
-        connection.sendall(b"POST /v1/words HTTP/1.1\r\nHost: x\r\nX-Long: ")
-        began = time.monotonic()
-        connection.settimeout(0.2)
+        connection.sendall(begun)
+        assert seconds_until_closed(connection, b"a") < REQUEST_SECONDS * 2
 
-        def is_closed() -> bool:
-            try:
-                connection.sendall(b"a")
-                return connection.recv(1000)[:12] in {b"", b"HTTP/1.1 408", b"HTTP/1.1 400"}
-            except TimeoutError:
-                return False
-            except OSError:
-                return True
 
-        wait_for(is_closed, PATIENCE, "the server to give up")
-        assert time.monotonic() - began < REQUEST_SECONDS * 2
+def test_a_body_that_nobody_wants_is_given_up_in_time_too(house: House, hasty: Running) -> None:
+    head = b"POST /v1/nowhere HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n"
+    with connected(hasty) as connection:
+        connection.sendall(head)
+        assert b" 404 " in connection.recv(1000)
+        assert seconds_until_closed(connection, b"a" * 1000) < REQUEST_SECONDS * 4
+
+
+def test_a_first_line_that_is_none_is_answered_at_once(house: House, hasty: Running) -> None:
+    with connected(hasty) as connection:
+        connection.settimeout(REQUEST_SECONDS / 2)
+        connection.sendall(b"HELLO\r\n")
+        assert b"400" in connection.recv(1000), "as to a client of the time before versions, on one of the servers"
+
+
+def seconds_until_closed(connection: socket.socket, drop: bytes) -> float:
+    """Send drop after drop, five a second, until the server gives up; return after how long it did."""
+    began = time.monotonic()
+    connection.settimeout(0.2)
+
+    def is_closed() -> bool:
+        try:
+            connection.sendall(drop)
+            return connection.recv(1000)[:12] in {b"", b"HTTP/1.1 408", b"HTTP/1.1 400"}
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    wait_for(is_closed, PATIENCE, "the server to give up")
+    return time.monotonic() - began
 
 
 def test_a_large_body_that_is_refused_is_not_read_and_its_sender_sees_why(house: House, bench: Running) -> None:

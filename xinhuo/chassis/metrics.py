@@ -29,6 +29,9 @@ OUTBOX_PENDING = Gauge("xinhuo_outbox_pending", "Events recorded and not yet pub
 OUTBOX_OLDEST = Gauge(
     "xinhuo_outbox_oldest_unpublished_age_seconds", "Age of the oldest event not yet published.", ["service"]
 )
+OUTBOX_PUBLIC_OLDEST = Gauge(
+    "xinhuo_outbox_oldest_uncopied_age_seconds", "Age of the oldest event not yet copied for departments.", ["service"]
+)
 DEAD_LETTERS = Gauge("xinhuo_dead_letters", "Dead letters that wait for a decision.", ["service", "reason"])
 DEAD_LETTERS_DECIDED = Counter(
     "xinhuo_dead_letters_decided_total", "Decisions about dead letters.", ["service", "action", "outcome"]

@@ -4,6 +4,7 @@ One relay of each lane is active per service (advisory lock); others stand by an
 connection ends. Rows are found by not being marked, never by "id > last seen", which loses late commits.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
@@ -38,8 +39,9 @@ GATHER_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.15
 PUBLIC_SECONDS = 0.25
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
-#: A batch of so many presses the inside lane; the public lane then leaves it the machine, but not for longer.
-PRESSED, YIELD_SECONDS = 20, 5.0
+#: A batch of so many presses the inside lane. The public lane then leaves it the machine, before each batch for so
+#: long at most, and in all, while it has a backlog of full batches, for so long: then it goes on beside the others.
+PRESSED, YIELD_SECONDS, YIELD_IN_ALL_SECONDS = 20, 5.0, 60.0
 log = logs.get("relay")
 
 _TAKE = sa.text(
@@ -122,20 +124,22 @@ class Relay:
                 self.active = True
                 log.info("relay_active", lane=self.lane, service=self.db.service)
                 connection.execute(sa.text(f"LISTEN xinhuo_outbox_{self.db.service}"))
+                backlog_since = math.inf
                 while not stop.is_set():
                     taken = self.publish_batch(connection)
+                    backlog_since = min(backlog_since, time.monotonic()) if taken == BATCH else math.inf
                     if taken < BATCH:
                         again_at = time.monotonic() + gather_seconds(taken, self.lane)
                         self.publisher.keep_alive()
                         _wait_for_news(connection, stop)
                         stop.wait(max(0.0, again_at - time.monotonic()))
-                    self._yield(stop)
+                    self._yield(stop, backlog_since + YIELD_IN_ALL_SECONDS)
             finally:
                 if not connection.invalidated:
                     connection.invalidate()  # closing the connection is what gives the lock to a standby
 
-    def _yield(self, stop: Flag) -> None:
-        until = time.monotonic() + YIELD_SECONDS
+    def _yield(self, stop: Flag, at_most_until: float) -> None:
+        until = min(time.monotonic() + YIELD_SECONDS, at_most_until)
         while self._yields() and time.monotonic() < until and not stop.is_set():
             stop.wait(0.1)
 

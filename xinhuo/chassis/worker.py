@@ -136,6 +136,12 @@ class Worker:
                     " FROM outbox WHERE published_at IS NULL"
                 )
             ).one()
+            uncopied = session.execute(
+                sa.text(
+                    "SELECT extract(epoch FROM clock_timestamp() - recorded_at) FROM outbox"
+                    " WHERE public AND public_published_at IS NULL ORDER BY seq LIMIT 1"
+                )
+            ).scalar_one_or_none()
             dead: Any = session.execute(
                 sa.text("SELECT reason, count(*) FROM dead_letters WHERE state = 'waiting' GROUP BY reason")
             ).all()
@@ -145,6 +151,7 @@ class Worker:
             self.service.refresh_gauges(session)
         metrics.OUTBOX_PENDING.labels(service).set(pending)
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
+        metrics.OUTBOX_PUBLIC_OLDEST.labels(service).set(float(uncopied or 0))
         waiting = dict.fromkeys(self._reasons, 0) | {reason: count for reason, count in dead}
         self._reasons |= waiting.keys()
         for reason, count in waiting.items():  # one that nobody waits for any more is 0, not what it was

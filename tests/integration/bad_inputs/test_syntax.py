@@ -95,6 +95,8 @@ CASES = [
     Case(11, "two codings", coded(b"gzip, chunked", WRITTEN.encode()), 501),
     Case(11, "a negative length", to(b"{}", length=-5), 400),
     Case(11, "a length that is no number", HEAD + b"Content-Length: abc\r\n\r\n{}", 400),
+    Case(11, "a length with a sign", HEAD + b"Content-Length: +2\r\n\r\n{}", 400),
+    Case(11, "a length with an underscore", HEAD + b"Content-Length: 1_0\r\n\r\n{}", 400),
     Case(11, "a length of 5000 digits", HEAD + b"Content-Length: %s\r\n\r\n{}" % (b"9" * 5000), 400),
     Case(11, "a chunk that is no number", HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n", 400),
     Case(11, "a negative chunk", HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n0\r\n\r\n", 400),

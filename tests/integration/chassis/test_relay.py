@@ -8,13 +8,14 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from tests.integration.chassis.services import event, execute, fetch, large_event
+from tests.integration.chassis.services import Desk, event, execute, fetch, large_event
 from tests.support.waiting import wait_for
-from xinhuo.chassis import outbox, pressure, relay
+from xinhuo.chassis import metrics, outbox, pressure, relay
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.relay import Relay
 from xinhuo.chassis.wire import BrokerUnavailable, Outgoing
+from xinhuo.chassis.worker import Worker
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.notices import UnitRegistered
@@ -361,6 +362,32 @@ def test_the_public_lane_waits_while_others_are_pressed_but_not_for_ever(
         started = time.monotonic()
         wait_for(lambda: len(publisher.messages) == 2, what="the next one")
         assert time.monotonic() - started < 0.9 + relay.POLL_SECONDS
+
+
+def test_a_backlog_of_full_batches_goes_out_beside_the_others_when_they_went_first_for_long_enough(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 2)
+    monkeypatch.setattr(relay, "YIELD_SECONDS", 0.3)
+    monkeypatch.setattr(relay, "YIELD_IN_ALL_SECONDS", 0.7)
+    publisher = Collecting()
+    record(db, *["a"] * 60)
+    execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
+    started = time.monotonic()
+    with running(Relay(db, publisher, lane="public", yields=lambda: True)):
+        wait_for(lambda: len(publisher.messages) == 60, what="every copy")
+    assert 0.7 < time.monotonic() - started < 30 * 0.3 / 2, "thirty batches, of which two or three waited"
+
+
+def test_how_old_the_oldest_copy_is_that_departments_have_not_got_is_measured(desk: Desk, db: Database) -> None:
+    age = metrics.OUTBOX_PUBLIC_OLDEST.labels(db.service)
+    record(db, "a")
+    execute(db, "UPDATE outbox SET recorded_at = recorded_at - interval '90 s', published_at = clock_timestamp()")
+    Worker(desk)._refresh_gauges()
+    assert 90 <= age._value.get() < 120
+    execute(db, "UPDATE outbox SET public_published_at = clock_timestamp()")
+    Worker(desk)._refresh_gauges()
+    assert age._value.get() == 0
 
 
 def test_the_standby_takes_over_when_the_active_one_ends_with_its_connection(db: Database, other_db: Database) -> None:

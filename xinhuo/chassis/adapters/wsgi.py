@@ -17,6 +17,7 @@ log = logs.get("http_server")
 
 
 #: The first line of what clients of today send; the rest is left to the standard library.
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-.0-~][!-~]*|/) HTTP/1\.1\r\n")
 
 
@@ -33,6 +34,11 @@ class BoundedInput(eventlet.wsgi.Input):  # type: ignore[misc]  # eventlet carri
         with eventlet.Timeout(max(0.0, self.deadline - time.monotonic()), TimeoutError()):
             data = super().read(length)
             return data
+
+    def discard(self, buffer_size: int = 16 << 10) -> None:
+        """Read what the application left; raises TimeoutError when all of it does not arrive in time."""
+        with eventlet.Timeout(max(0.0, self.deadline - time.monotonic()), TimeoutError()):
+            super().discard(buffer_size)
 
     def _has_arrived(self) -> bool:
         """Tell whether nothing is to be waited for, which spares a timer."""
@@ -70,8 +76,9 @@ class Fields:
 class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet carries no types
     """Reads the requests of one connection.
 
-    Refused, with the connection closed: two lengths, a transfer coding that is not ``chunked``, headers that are
-    none. A proxy in front might read these otherwise, and take what follows for another person's request.
+    Refused, with the connection closed: two lengths or one that is no number, a transfer coding that is not
+    ``chunked``, headers that are none. A proxy in front might read these otherwise, and take what follows for another
+    person's request.
     """
 
     seconds = 30.0
@@ -79,11 +86,23 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(explain)s\n"
 
+    def _read_request_line(self) -> Any:
+        try:
+            # Between two requests nothing is in the buffer, and a line may idle for the socket's time-out.
+            has_arrived = b"\n" in self.rfile.peek()
+        except OSError:  # nobody there any more
+            return b""
+        if has_arrived:
+            return super()._read_request_line()
+        with eventlet.Timeout(self.seconds, TimeoutError()):
+            return super()._read_request_line()
+
     def parse_request(self) -> bool:
         """Read the head of a request; False when it was refused."""
         deadline = time.monotonic() + self.seconds
-        # What is looked at has usually arrived with the first line; waiting for it has the socket's time-out.
-        if b"\r\n\r\n" in self.rfile.fp.peek():
+        # What is looked at has usually arrived with the first line; waiting for it has the socket's time-out. A first
+        # line that is none is answered at once.
+        if _REQUEST_LINE.fullmatch(self.raw_requestline) and b"\r\n\r\n" in self.rfile.fp.peek():
             is_read = self._parse_head()
         else:
             with eventlet.Timeout(max(0.0, deadline - time.monotonic()), TimeoutError()):
@@ -91,7 +110,8 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
         if not is_read:
             return False
         coding = self.headers.get_all("Transfer-Encoding", ["chunked"])
-        if len(self.headers.get_all("Content-Length", [])) > 1 or self.headers.defects:
+        lengths = self.headers.get_all("Content-Length", [])
+        if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths) or self.headers.defects:
             return self._refuse(HTTPStatus.BAD_REQUEST)
         if [word.strip().lower() for word in coding] != ["chunked"]:
             return self._refuse(HTTPStatus.NOT_IMPLEMENTED)
