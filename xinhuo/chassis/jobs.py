@@ -53,7 +53,7 @@ def run_if_due(
     if when is not None:
         with db.transaction() as session:
             if not when(session):
-                metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(clock.now().timestamp())
+                _note_success(db, name)
                 return False
     with db.transaction() as session:
         session.execute(_OPEN_PERIOD, {"name": name, "every": every, "offset": offset})
@@ -65,6 +65,10 @@ def run_if_due(
         work(session)
         session.execute(_FINISH, {"name": name, "period": period})
         session.execute(_FORGET, {"name": name, "period": period})
-    metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(clock.now().timestamp())
+    _note_success(db, name)
     log.debug("job_done", job=name, seconds=round(time.monotonic() - started, 3))
     return True
+
+
+def _note_success(db: Database, name: str) -> None:
+    metrics.JOB_LAST_SUCCESS.labels(db.service, name).set(clock.now().timestamp())

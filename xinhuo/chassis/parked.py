@@ -48,12 +48,11 @@ def retry_parked(
     return tried
 
 
+_DUE = "next_attempt_at <= statement_timestamp() AND handler = ANY(:handlers)"
 #: Asked twice a second: of the own and of the retried ones, so that each half has its index.
 _ANY_DUE = sa.text(
-    "SELECT EXISTS (SELECT FROM parked_events WHERE retry_of IS NULL"
-    " AND next_attempt_at <= statement_timestamp() AND handler = ANY(:handlers))"
-    " OR EXISTS (SELECT FROM parked_events WHERE retry_of IS NOT NULL"
-    " AND next_attempt_at <= statement_timestamp() AND handler = ANY(:handlers))"
+    f"SELECT EXISTS (SELECT FROM parked_events WHERE retry_of IS NULL AND {_DUE})"  # noqa: S608  (text from above)
+    f" OR EXISTS (SELECT FROM parked_events WHERE retry_of IS NOT NULL AND {_DUE})"
 )
 
 
@@ -62,7 +61,7 @@ def _start(whose: str, *, next_attempt: str, most: str = "1") -> sa.TextClause:
     # Materialized: a plan that ran this again for each row would take more of them than it may.
     return sa.text(
         "WITH due AS MATERIALIZED (SELECT event_id AS id, handler AS whose FROM parked_events"  # noqa: S608  (text from below)
-        f" WHERE next_attempt_at <= statement_timestamp() AND handler = ANY(:handlers) AND {whose}"
+        f" WHERE {_DUE} AND {whose}"
         f" ORDER BY next_attempt_at LIMIT {most} FOR UPDATE SKIP LOCKED)"
         f" UPDATE parked_events p SET starts = starts + 1, next_attempt_at = {next_attempt} FROM due"
         " WHERE p.event_id = due.id AND p.handler = due.whose RETURNING p.event_id, p.handler, p.starts"

@@ -127,8 +127,10 @@ class Relay:
                 backlog_since = math.inf
                 while not stop.is_set():
                     taken = self.publish_batch(connection)
-                    backlog_since = min(backlog_since, time.monotonic()) if taken == BATCH else math.inf
-                    if taken < BATCH:
+                    if taken == BATCH:
+                        backlog_since = min(backlog_since, time.monotonic())
+                    else:
+                        backlog_since = math.inf
                         again_at = time.monotonic() + gather_seconds(taken, self.lane)
                         self.publisher.keep_alive()
                         _wait_for_news(connection, stop)

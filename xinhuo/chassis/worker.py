@@ -130,18 +130,14 @@ class Worker:
         service = self.service.name
         with self.db.transaction() as session:
             database_now(session)  # by which events and ids are dated until the next round
-            pending, oldest = session.execute(
+            pending, oldest, uncopied = session.execute(
                 sa.text(
-                    "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(recorded_at)), 0)"
+                    "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(recorded_at)), 0),"
+                    " coalesce((SELECT extract(epoch FROM clock_timestamp() - recorded_at) FROM outbox"
+                    " WHERE public AND public_published_at IS NULL ORDER BY seq LIMIT 1), 0)"
                     " FROM outbox WHERE published_at IS NULL"
                 )
             ).one()
-            uncopied = session.execute(
-                sa.text(
-                    "SELECT extract(epoch FROM clock_timestamp() - recorded_at) FROM outbox"
-                    " WHERE public AND public_published_at IS NULL ORDER BY seq LIMIT 1"
-                )
-            ).scalar_one_or_none()
             dead: Any = session.execute(
                 sa.text("SELECT reason, count(*) FROM dead_letters WHERE state = 'waiting' GROUP BY reason")
             ).all()
@@ -151,7 +147,7 @@ class Worker:
             self.service.refresh_gauges(session)
         metrics.OUTBOX_PENDING.labels(service).set(pending)
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
-        metrics.OUTBOX_PUBLIC_OLDEST.labels(service).set(float(uncopied or 0))
+        metrics.OUTBOX_PUBLIC_OLDEST.labels(service).set(float(uncopied))
         waiting = dict.fromkeys(self._reasons, 0) | {reason: count for reason, count in dead}
         self._reasons |= waiting.keys()
         for reason, count in waiting.items():  # one that nobody waits for any more is 0, not what it was

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
@@ -21,27 +22,33 @@ _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-.0-~][!-~]*|/) HTTP/1\.1\r\n")
 
 
+def _in_time(deadline: float, *, waiting: bool = True) -> AbstractContextManager[Any]:
+    """Bound what waits for the client, as the socket's own time-out begins anew with each byte; raises TimeoutError.
+
+    What has arrived is not waited for, and spared the timer.
+    """
+    return eventlet.Timeout(max(0.0, deadline - time.monotonic()), TimeoutError()) if waiting else nullcontext()
+
+
 class BoundedInput(eventlet.wsgi.Input):  # type: ignore[misc]  # eventlet carries no types
-    """The body of a request, read in bounded time; the socket's own time-out begins anew with each byte."""
+    """The body of a request, read in bounded time."""
 
     deadline: float
 
     def read(self, length: int | None = None) -> bytes:
         """Read so much, or all that is left; raises TimeoutError when it does not arrive in time."""
-        if self._has_arrived():
+        waiting = not self._has_arrived()
+        with _in_time(self.deadline, waiting=waiting):
             data: bytes = super().read(length)
-            return data
-        with eventlet.Timeout(max(0.0, self.deadline - time.monotonic()), TimeoutError()):
-            data = super().read(length)
             return data
 
     def discard(self, buffer_size: int = 16 << 10) -> None:
         """Read what the application left; raises TimeoutError when all of it does not arrive in time."""
-        with eventlet.Timeout(max(0.0, self.deadline - time.monotonic()), TimeoutError()):
+        with _in_time(self.deadline):
             super().discard(buffer_size)
 
     def _has_arrived(self) -> bool:
-        """Tell whether nothing is to be waited for, which spares a timer."""
+        """Tell whether nothing is to be waited for."""
         if self.chunked_input or self.should_send_hundred_continue:
             return False
         left: int = (self.content_length or 0) - self.position
@@ -89,12 +96,10 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
     def _read_request_line(self) -> Any:
         try:
             # Between two requests nothing is in the buffer, and a line may idle for the socket's time-out.
-            has_arrived = b"\n" in self.rfile.peek()
+            waiting = b"\n" not in self.rfile.peek()
         except OSError:  # nobody there any more
             return b""
-        if has_arrived:
-            return super()._read_request_line()
-        with eventlet.Timeout(self.seconds, TimeoutError()):
+        with _in_time(time.monotonic() + self.seconds, waiting=waiting):
             return super()._read_request_line()
 
     def parse_request(self) -> bool:
@@ -102,13 +107,10 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
         deadline = time.monotonic() + self.seconds
         # What is looked at has usually arrived with the first line; waiting for it has the socket's time-out. A first
         # line that is none is answered at once.
-        if _REQUEST_LINE.fullmatch(self.raw_requestline) and b"\r\n\r\n" in self.rfile.fp.peek():
-            is_read = self._parse_head()
-        else:
-            with eventlet.Timeout(max(0.0, deadline - time.monotonic()), TimeoutError()):
-                is_read = self._parse_head()
-        if not is_read:
-            return False
+        waiting = not (_REQUEST_LINE.fullmatch(self.raw_requestline) and b"\r\n\r\n" in self.rfile.fp.peek())
+        with _in_time(deadline, waiting=waiting):
+            if not self._parse_head():
+                return False
         coding = self.headers.get_all("Transfer-Encoding", ["chunked"])
         lengths = self.headers.get_all("Content-Length", [])
         if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths) or self.headers.defects:
