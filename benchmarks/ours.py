@@ -19,15 +19,18 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from services.volunteers.sealed import PLACES, name_index
 from tests.support.processes import free_port
 from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis import config, migrations
 from xinhuo.chassis.adapters import amqp_topology
+from xinhuo.chassis.identity.bearer import KeyBearer
 from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.key_file import create_key_file
+from xinhuo.chassis.person_keys import make_key
 from xinhuo.chassis.relay import SILENT_SECONDS
-from xinhuo.chassis.security import create_key_file, load_keys
-from xinhuo.cli import build
+from xinhuo.cli import build, installing
 
 from .records import (
     CONNECTIONS,
@@ -45,7 +48,11 @@ from .records import (
 )
 from .servers import alone, database_of_its_own
 
-PROCESSES = (("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"))
+PROCESSES = (
+    ("volunteers", "worker"), ("awards", "worker"), ("notify", "worker"), ("volunteers", "api"), ("portal", "api"),
+)  # fmt: skip
+#: Above all units: for it, hours are logged.
+OFFICE = "U"
 _UNPUBLISHED = sa.text(
     "SELECT CAST(EXISTS (SELECT FROM volunteers.outbox WHERE public AND public_published_at IS NULL) AS integer)"
 )
@@ -88,7 +95,9 @@ class System:
         self._folder, self._program = folder, program
         self._people = [new_id() for _ in range(VOLUNTEERS)]
         self._activities = [new_id() for _ in range(TEAMS)]
-        self._roles = [role for role in PROCESSES for _ in range(workers if role[1] == "worker" else apis)]
+        replicas = {"worker": workers, "api": apis}
+        self._roles = [role for role in PROCESSES for _ in range(1 if role[0] == "portal" else replicas[role[1]])]
+        self._portal_port = free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sent_slots = 0
         self._ports: list[int] = []
@@ -108,6 +117,8 @@ class System:
         assert self.settings.amqp_uri is not None
         amqp_topology.declare(self.settings.amqp_uri, build.full_topology())
         self._register()
+        key = installing.key_of_role(self.settings, "bench", "unit_operator", unit=OFFICE)
+        self.bearer = KeyBearer(f"http://127.0.0.1:{self._portal_port}", key)
         self.start()
         self.single(_WARM_UP)
         assert self.settings.database_url is not None
@@ -125,7 +136,7 @@ class System:
     def start(self) -> None:
         """Start the processes and wait until all are ready."""
         ports = [self._start(name, role) for name, role in self._roles]
-        self._ports = [port for (_, role), port in zip(self._roles, ports, strict=True) if role == "api"]
+        self._ports = [port for role, port in zip(self._roles, ports, strict=True) if role == ("volunteers", "api")]
         for (name, role), port in zip(self._roles, ports, strict=True):
             wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
 
@@ -259,12 +270,15 @@ class System:
 
     def _register(self) -> None:
         """Enter units, teams, activities and verified people; their personal columns hold no person."""
-        keys = load_keys(build.key_path(self.settings))
+        keys = build.keys_of(self.settings)
+        made = [make_key(keys, person) for person in self._people]
         with self.engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL search_path = volunteers, public"))
             connection.execute(
-                sa.text("INSERT INTO known_units SELECT 'U' || n, 'other', NULL, 1 FROM generate_series(0, :n) AS n"),
-                {"n": UNITS - 1},
+                sa.text(
+                    "INSERT INTO known_units SELECT 'U' || n, 'other', :office, 1 FROM generate_series(0, :n) AS n"
+                ),
+                {"n": UNITS - 1, "office": OFFICE},
             )
             connection.execute(
                 sa.text("INSERT INTO teams SELECT 'T' || n, 'T', 'U' || n, now() FROM generate_series(0, :n) AS n"),
@@ -273,11 +287,26 @@ class System:
             _insert_activities(connection, self._activities)
             connection.execute(
                 sa.text(
-                    "INSERT INTO volunteers SELECT id, 'V' || n, 'verified', 'U' || (n % :units), '01', :name, 'a1.',"
-                    " 'a1.', NULL, int8send(n), int8send(n), now(), now()"
-                    " FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS new (id, n)"
+                    "INSERT INTO volunteers SELECT id, 'V' || n, 'verified', 'U' || (n % :units), '01', name, 'p1.',"
+                    " 'p1.', NULL, :index, int8send(n), now(), now()"
+                    " FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) WITH ORDINALITY AS new (id, name, n)"
                 ),
-                {"ids": self._people, "units": UNITS, "name": keys.encrypt("某", "volunteers.name")},
+                {
+                    "ids": self._people, "units": UNITS, "index": name_index(keys, "某"),
+                    "names": [key.encrypt("某", PLACES["name"]) for key, _ in made],
+                },
+            )  # fmt: skip
+            connection.execute(
+                sa.text(
+                    "INSERT INTO person_keys SELECT id, wrapped, kek, now()"
+                    " FROM unnest(CAST(:ids AS uuid[]), CAST(:wrapped AS text[]), CAST(:keks AS text[]))"
+                    " AS new (id, wrapped, kek)"
+                ),
+                {
+                    "ids": self._people,
+                    "wrapped": [stored.wrapped for _, stored in made],
+                    "keks": [stored.master for _, stored in made],
+                },
             )
 
     @contextmanager
@@ -300,6 +329,7 @@ class System:
             "DATABASE_URL": self.settings.database_url or "",
             "XINHUO_DATA": str(self._folder),
             "XINHUO_LOG_LEVEL": "warning",
+            "XINHUO_PORTAL_URL": f"http://127.0.0.1:{self._portal_port}",
         }
 
     def _send_batches(self, records: list[bytes]) -> dict[str, Any]:
@@ -310,11 +340,19 @@ class System:
 
     def _send(self, path: str, bodies: list[bytes], *, rate: float = 0.0, connections: int = 0) -> dict[str, Any]:
         """Send to all processes that may be asked, each its share, at the same time."""
-        ways = len(self._ports)
+        ways, token = len(self._ports), self.bearer.token()
         connections = connections or (PACED_CONNECTIONS if rate else CONNECTIONS)
         with ThreadPoolExecutor(ways) as pool:
             sent = [
-                pool.submit(send, port, path, bodies[number::ways], rate=rate / ways, connections=connections // ways)
+                pool.submit(
+                    send,
+                    port,
+                    path,
+                    bodies[number::ways],
+                    rate=rate / ways,
+                    connections=connections // ways,
+                    token=token,
+                )
                 for number, port in enumerate(self._ports)
             ]
             results = [one.result() for one in sent]
@@ -322,7 +360,7 @@ class System:
         return {"started": min(result["started"] for result in results), "due": due}
 
     def _start(self, name: str, role: str) -> int:
-        port = free_port()
+        port = self._portal_port if name == "portal" else free_port()
         command: list[Any] = [sys.executable, "-m", self._program, name, "--role", role, "--port", str(port)]
         with (self._folder / f"{name}-{role}.log").open("ab") as output:
             self._processes.append(subprocess.Popen(command, env=self._environment(), stdout=output, stderr=output))

@@ -1,6 +1,7 @@
 """The job's records, the sending of them, and the wait until every effect is durable."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+
+from benchmarks.client import TOKEN
 
 from . import cpu
 
@@ -75,11 +78,14 @@ def make_load(count: int, volunteers: int, *, first_slot: int = 0) -> Load:
     return Load(tuple(records))
 
 
-def send(port: int, path: str, bodies: list[bytes], *, rate: float = 0.0, connections: int = 0) -> dict[str, Any]:
+def send(
+    port: int, path: str, bodies: list[bytes], *, rate: float = 0.0, connections: int = 0, token: str = ""
+) -> dict[str, Any]:
     """Send all bodies from a process of its own; raises AssertionError unless every answer is a success."""
     connections = connections or (PACED_CONNECTIONS if rate else CONNECTIONS)
     command = [sys.executable, "-m", "benchmarks.client", str(port), path, str(connections), str(rate)]
-    done = subprocess.run(command, input=b"\n".join(bodies), stdout=subprocess.PIPE, check=True)
+    environment = {**os.environ, TOKEN: token}
+    done = subprocess.run(command, input=b"\n".join(bodies), env=environment, stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     refused = {status: count for status, count in result["statuses"].items() if not status.startswith("2")}
     if refused:

@@ -23,6 +23,7 @@ def outputs() -> dict[str, str]:
         "docs/settings.md": reference.settings_page(),
         "docs/errors.md": reference.errors_page(),
         "docs/cli.md": reference.cli_page(),
+        "docs/rights.md": reference.rights_page(),
     }
 
 

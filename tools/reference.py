@@ -19,9 +19,39 @@ from tools.markdown import GENERATED, one_line, table
 from xinhuo.chassis.config import DATABASE_URL_OF, SERVICES, URL_OF, Settings, form_of
 from xinhuo.chassis.desk.decisions import REFUSALS
 from xinhuo.chassis.errors import all_codes
+from xinhuo.chassis.identity.rights import RIGHTS, ROLES
 from xinhuo.chassis.ladder import REASONS
 from xinhuo.cli.exits import EXIT_CODES, Exit
 from xinhuo.cli.main import app
+
+# Rights
+
+
+def rights_page() -> str:
+    """Return docs/rights.md."""
+    rows = [
+        (f"`{right}`", f"{zh} / {en}", *(reaches[role].value if role in reaches else "" for role in ROLES))
+        for right, (zh, en, reaches) in RIGHTS.items()
+    ]
+    lines = [
+        "# Rights 权限",
+        "",
+        GENERATED,
+        "",
+        "Which role has which right, and how far it reaches: **all**; **own** unit and the units under it; **team**;",
+        "**self**; **child**, those whose guardian one is; **public**. An empty cell is 403 `right.missing`. See",
+        "[security.md](security.md).",
+        "各角色的权限及范围：all 全部；own 本单位及下级；team 本队；self 本人；child 被监护人；public 公开内容；",
+        "空格为无权限。",
+        "",
+        *table(("right 权限", "", *(f"{zh} `{role}`" for role, (zh, _) in ROLES.items())), rows),
+        "",
+        "Routes and their rights are in each service's `/docs`; API keys carry some of the rights of their role, never",
+        "`accounts:manage` or `clients:manage`.",
+        "",
+    ]
+    return "\n".join(lines)
+
 
 # Settings
 

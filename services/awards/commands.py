@@ -17,7 +17,7 @@ from xinhuo.chassis.roundtrips import at_commit
 from xinhuo.chassis.rules import DatedRule
 from xinhuo.contracts import awards
 from xinhuo.contracts.codec import Envelope
-from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
+from xinhuo.contracts.volunteers import HoursLogged, HoursReversed, PersonErased
 
 from . import domain, thresholds
 
@@ -34,6 +34,17 @@ class ReversalMismatch(PermanentEventError):
 
     code = "event.reversal_mismatch"
     title = "冲正与原记录不符"
+
+
+_FORGET = sa.text(
+    "INSERT INTO erased_persons (volunteer_id) SELECT unnest(CAST(:ids AS uuid[])) ON CONFLICT DO NOTHING"
+)
+
+
+def forget_persons(session: Session, envelopes: Sequence[Envelope]) -> None:
+    """Note who was erased: their tallies go on counting, and nobody is shown their stars."""
+    ids = sorted({envelope.data.volunteer_id for envelope in envelopes if isinstance(envelope.data, PersonErased)})
+    session.execute(_FORGET, {"ids": ids})
 
 
 def add_to_tally(session: Session, envelopes: Sequence[Envelope], zone: tzinfo) -> None:

@@ -25,6 +25,14 @@ tally_entries = sa.Table(
     sa.Column("reversed_by", sa.Uuid),
 )
 
+#: Those who were erased: nobody is shown their stars.
+erased_persons = sa.Table(
+    "erased_persons",
+    metadata,
+    sa.Column("volunteer_id", sa.Uuid, primary_key=True),
+    sa.Column("erased_at", _INSTANT, nullable=False, server_default=sa.text("clock_timestamp()")),
+)
+
 #: Every occurrence of a star: earned once, perhaps withdrawn by a reversal, never deleted.
 stars = sa.Table(
     "stars",

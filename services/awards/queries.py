@@ -8,18 +8,39 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import rows
+from xinhuo.chassis.errors import NotFound
+from xinhuo.chassis.identity.actor import Reach, access_of
+from xinhuo.chassis.identity.reached import FEWEST_PERSONS, reaches_person
 from xinhuo.chassis.rules import DatedRule
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from . import domain, thresholds
-from .models import stars, tallies
+from .models import erased_persons, stars, tallies
+
+
+class VolunteerNotFound(NotFound):
+    """There is no such volunteer for this caller"""
+
+    code = "stars.volunteer_not_found"
+    title = "没有这名志愿者"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "没有这名志愿者，或其星级不在您可查看的范围内。",
+            "There is no such volunteer, or not within what you may see.",
+        )
 
 
 def stars_of(session: Session, volunteer_id: UUID, today: date) -> dict[str, Any]:
     """Return a volunteer's star, why it is this one, and every occurrence of every star.
 
-    A volunteer of whom no service time is known has no star and 0 minutes: who exists is not known here.
+    A volunteer of whom no service time is known has no star and 0 minutes: who exists is not known here. Raises
+    ``VolunteerNotFound`` for one out of reach, or erased.
     """
+    reached = reaches_person(access_of(session), sa.literal(volunteer_id, sa.Uuid))
+    erased = sa.exists().where(erased_persons.c.volunteer_id == volunteer_id)
+    if not session.scalar(sa.select(sa.and_(~erased, *reached))):
+        raise VolunteerNotFound()
     # Both in one statement, so that star and minutes are those of one moment.
     found = session.execute(
         sa.select(tallies.c.minutes, *(column for column in stars.c if column.name != "volunteer_id"))
@@ -62,7 +83,13 @@ def _explained(row: dict[str, Any]) -> dict[str, Any]:
 
 def earned_stars(session: Session, query: dict[str, Any]) -> Listed:
     """Return a page of the stars that were earned, newest first, of one star only when ``star`` is given."""
-    wanted = sa.select(stars).order_by(stars.c.earned_at.desc(), stars.c.award_id.desc()).limit(query["limit"] + 1)
+    reached = reaches_person(access_of(session), stars.c.volunteer_id)
+    wanted = (
+        sa.select(stars)
+        .where(*reached, ~sa.exists().where(erased_persons.c.volunteer_id == stars.c.volunteer_id))
+        .order_by(stars.c.earned_at.desc(), stars.c.award_id.desc())
+        .limit(query["limit"] + 1)
+    )
     if query["star"] is not None:
         wanted = wanted.where(stars.c.star == query["star"])
     if cursor := read_cursor(query["after"], _instant, UUID):
@@ -80,18 +107,37 @@ def _instant(text: str) -> datetime:
 
 
 def star_counts(session: Session) -> dict[str, Any]:
-    """Return how often each star was earned and how often it is held now."""
+    """Return how often each star was earned and how often it is held now.
+
+    Who sees statistics as everybody may gets no number of fewer than FEWEST_PERSONS: it would tell of them.
+    """
     held = sa.func.count().filter(stars.c.withdrawn_at.is_(None))
     found = session.execute(
-        sa.select(stars.c.star, sa.func.count().label("earned"), held.label("held"))
+        sa.select(
+            stars.c.star,
+            sa.func.count().label("earned"),
+            held.label("held"),
+            # One person may earn a star again and again, and holds it once.
+            sa.func.count(stars.c.volunteer_id.distinct()).label("persons"),
+        )
         .group_by(stars.c.star)
         .order_by(stars.c.star)
     )
     counted = rows(found)
+    everything = access_of(session).reach is Reach.ALL
+    shown = [
+        {
+            "star": row["star"],
+            "earned": row["earned"] if everything or row["persons"] >= FEWEST_PERSONS else None,
+            "held": row["held"] if everything or row["held"] == 0 or row["held"] >= FEWEST_PERSONS else None,
+        }
+        for row in counted
+    ]
     return {
-        "earned": sum(row["earned"] for row in counted),
-        "held": sum(row["held"] for row in counted),
-        "stars": [{**row, "name": domain.STAR_NAMES[row["star"] - 1]} for row in counted],
+        # Sums of what is shown: with the others in them, they would tell what is not.
+        "earned": sum(row["earned"] or 0 for row in shown),
+        "held": sum(row["held"] or 0 for row in shown),
+        "stars": [{**row, "name": domain.STAR_NAMES[row["star"] - 1]} for row in shown],
     }
 
 

@@ -63,12 +63,12 @@ class VolunteerStars(Schema):
 
 
 class StarCount(Schema):
-    """How often one star was earned, and how often it is held now."""
+    """How often one star was earned, and how often it is held now; null for one to four, where that is not shown."""
 
     star = Integer()
     name = Text()
-    earned = Integer()
-    held = Integer()
+    earned = Integer(allow_none=True)
+    held = Integer(allow_none=True)
 
 
 class StarCounts(Schema):

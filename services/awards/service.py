@@ -16,7 +16,7 @@ from xinhuo.chassis.rules import NoRuleInForce
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Listed
 from xinhuo.contracts.codec import Envelope
-from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
+from xinhuo.contracts.volunteers import HoursLogged, HoursReversed, PersonErased
 
 from . import commands, queries, reconciliation, schemas
 
@@ -42,17 +42,28 @@ class Awards(Books, NightlyReconciliation, Service):
         """Count the hours of each volunteer; announce stars earned and withdrawn."""
         commands.add_to_tally(session, envelopes, self.zone)
 
-    @http("GET", "/v1/volunteers/{id:uuid}/stars", returns=schemas.VolunteerStars)
+    @subscribe(PersonErased)
+    def forget_person(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Show nobody the stars of persons who were erased; they stay counted."""
+        commands.forget_persons(session, envelopes)
+
+    @http(
+        "GET",
+        "/v1/volunteers/{id:uuid}/stars",
+        right="stars:read",
+        returns=schemas.VolunteerStars,
+        errors=(queries.VolunteerNotFound,),
+    )
     def volunteer_stars(self, session: Session, id: UUID) -> dict[str, Any]:
         """Return a volunteer's star, why it is this one, and every occurrence."""
         return queries.stars_of(session, id, database_now(session).astimezone(self.zone).date())
 
-    @http("GET", "/v1/stars", query=schemas.StarsQuery, returns=schemas.Award)
+    @http("GET", "/v1/stars", right="stars:read", query=schemas.StarsQuery, returns=schemas.Award)
     def earned_stars(self, session: Session, query: dict[str, Any]) -> Listed:
         """List the stars that were earned, newest first."""
         return queries.earned_stars(session, query)
 
-    @http("GET", "/v1/stars/counts", returns=schemas.StarCounts)
+    @http("GET", "/v1/stars/counts", right="statistics:read", returns=schemas.StarCounts)
     def star_counts(self, session: Session) -> dict[str, Any]:
         """Count the stars that were earned and those that are held."""
         return queries.star_counts(session)
@@ -60,6 +71,7 @@ class Awards(Books, NightlyReconciliation, Service):
     @http(
         "GET",
         "/v1/stars/thresholds",
+        right="rules:read",
         query=schemas.OnDay,
         returns=schemas.Thresholds,
         errors=(NoRuleInForce,),

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis import outbox
+from xinhuo.chassis import audit, outbox
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import check_revision
 from xinhuo.chassis.ids import new_id
@@ -51,6 +51,7 @@ def register_unit(session: Session, given: Mapping[str, Any], today: date) -> di
     if row is None:
         raise domain.UnitCodeTaken(unit["code"])
     outbox.record(session, UnitRegistered(unit_code=row["code"], **{name: row[name] for name in _ANNOUNCED}))
+    audit.record(session, "unit.registered", "unit", row["code"], after=dict(row))
     return dict(row)
 
 
@@ -84,6 +85,7 @@ def change_unit(session: Session, code: str, given: Mapping[str, Any], if_match:
     if changed.keys() & set(_ANNOUNCED):
         facts = {name: row[name] for name in _ANNOUNCED}
         outbox.record(session, UnitChanged(unit_code=code, revision=row["revision"], **facts))
+    audit.record(session, "unit.changed", "unit", code, before=dict(before), after=dict(row))
     return dict(row)
 
 
@@ -99,6 +101,7 @@ def draft_notice(session: Session, given: Mapping[str, Any]) -> UUID:
     notice_id: UUID | None = session.scalar(added.returning(notices.c.id))
     if notice_id is None:
         raise _number_taken(session, columns)
+    audit.record(session, "notice.drafted", "notice", notice_id, after=columns)
     return notice_id
 
 
@@ -124,6 +127,7 @@ def change_draft(session: Session, notice_id: UUID, given: Mapping[str, Any], if
         if getattr(error.orig, "sqlstate", None) != "23505":
             raise
         raise _number_taken(session, columns) from None
+    audit.record(session, "notice.changed", "notice", notice_id, before=content_of(before), after=content_of(draft))
 
 
 def issue_notice(session: Session, notice_id: UUID) -> None:
@@ -148,6 +152,7 @@ def issue_notice(session: Session, notice_id: UUID) -> None:
         .where(notices.c.id == notice_id)
         .values(state="issued", issued_at=sa.func.now(), revision=notices.c.revision + 1)
     )
+    audit.record(session, "notice.issued", "notice", notice_id, after=row["content"])
 
 
 def office_today(session: Session) -> date:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.db import rows
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
-from . import domain
+from . import domain, reach
 from .domain.drafts import ROLE_LABELS
 from .models import category_units, draft_of, notice_units, notices, obligations, units
 from .rules import label_of
@@ -23,7 +23,9 @@ _STATE_LABELS = {"draft": "草稿", "issued": "已印发"}
 
 def unit(session: Session, code: str) -> dict[str, Any]:
     """Return one registered unit; raises UnitNotFound."""
-    row = session.execute(sa.select(units).where(units.c.code == code)).mappings().one_or_none()
+    row = (
+        session.execute(sa.select(units).where(units.c.code == code, *reach.of_units(session))).mappings().one_or_none()
+    )
     if row is None:
         raise domain.UnitNotFound(code)
     return shown_unit(dict(row))
@@ -31,7 +33,7 @@ def unit(session: Session, code: str) -> dict[str, Any]:
 
 def list_units(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of units by code, of a kind or directly below a parent if wanted."""
-    wanted = sa.select(units).order_by(units.c.code).limit(query["limit"] + 1)
+    wanted = sa.select(units).where(*reach.of_units(session)).order_by(units.c.code).limit(query["limit"] + 1)
     if "kind" in query:
         wanted = wanted.where(units.c.kind == query["kind"])
     if "parent" in query:
@@ -49,7 +51,11 @@ def shown_unit(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def notice(session: Session, notice_id: UUID) -> dict[str, Any]:
     """Return a notice with all it says and, once it is issued, whom it binds; raises NoticeNotFound."""
-    found = session.execute(sa.select(notices).where(notices.c.id == notice_id)).mappings().one_or_none()
+    found = (
+        session.execute(sa.select(notices).where(notices.c.id == notice_id, *reach.of_notices(session)))
+        .mappings()
+        .one_or_none()
+    )
     if found is None:
         raise domain.NoticeNotFound(str(notice_id))
     row = dict(found)
@@ -73,7 +79,7 @@ def notice(session: Session, notice_id: UUID) -> dict[str, Any]:
 def list_notices(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of notices, the newest date first."""
     order = (notices.c.issued_on.desc(), notices.c.id.desc())
-    wanted = sa.select(notices).order_by(*order).limit(query["limit"] + 1)
+    wanted = sa.select(notices).where(*reach.of_notices(session)).order_by(*order).limit(query["limit"] + 1)
     if "number" in query:
         number = domain.parse_number(query["number"])
         wanted = wanted.where(
@@ -96,7 +102,7 @@ def list_notices(session: Session, query: Mapping[str, Any]) -> Listed:
 
 def list_obligations(session: Session, notice_id: UUID, query: Mapping[str, Any]) -> Listed:
     """Return a page of the duties of one notice, by code and unit; raises NoticeNotFound."""
-    if not session.scalar(sa.select(sa.true()).where(notices.c.id == notice_id)):
+    if not session.scalar(sa.select(sa.true()).where(notices.c.id == notice_id, *reach.of_notices(session))):
         raise domain.NoticeNotFound(str(notice_id))
     of = obligations.c
     wanted = sa.select(
@@ -104,7 +110,9 @@ def list_obligations(session: Session, notice_id: UUID, query: Mapping[str, Any]
         units.c.name.label("unit_name"),
         sa.func.coalesce(of.due_at <= sa.func.now(), sa.false()).label("past_due"),
     )
-    wanted = wanted.join(units, units.c.code == of.unit_code).where(of.notice_id == notice_id)
+    wanted = wanted.join(units, units.c.code == of.unit_code).where(
+        of.notice_id == notice_id, *reach.of_obligations(session)
+    )
     for name, column in (("unit", of.unit_code), ("kind", of.kind), ("state", of.state)):
         if name in query:
             wanted = wanted.where(column == query[name])
@@ -139,7 +147,9 @@ def _roles(session: Session, notice_id: UUID) -> Mapping[tuple[str, str], list[s
 
 def _states(session: Session, notice_id: UUID) -> Mapping[str, dict[str, int]]:
     of = obligations.c
-    wanted = sa.select(of.code, of.state, sa.func.count()).where(of.notice_id == notice_id)
+    wanted = sa.select(of.code, of.state, sa.func.count()).where(
+        of.notice_id == notice_id, *reach.of_obligations(session)
+    )
     found: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for code, state, count in session.execute(wanted.group_by(of.code, of.state).order_by(of.code, of.state)):
         found[code][state] = count

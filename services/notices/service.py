@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.errors import ChangedMeanwhile
 from xinhuo.chassis.markers import http
 from xinhuo.chassis.service import Service
-from xinhuo.chassis.web.app import Answer
-from xinhuo.chassis.web.pages import Listed
+from xinhuo.chassis.web.pages import Answer, Listed
 
 from . import commands, domain, queries, schemas
 from .domain import refusals
@@ -51,6 +50,7 @@ class Notices(Service):
     @http(
         "POST",
         "/v1/units",
+        right="units:write",
         accepts=schemas.RegisterUnit,
         returns=schemas.Unit,
         status=201,
@@ -64,6 +64,7 @@ class Notices(Service):
     @http(
         "PATCH",
         "/v1/units/{code}",
+        right="units:write",
         accepts=schemas.ChangeUnit,
         returns=schemas.Unit,
         errors=(domain.UnitNotFound, ChangedMeanwhile, refusals.ParentCycle, *_UNIT_ERRORS),
@@ -73,12 +74,12 @@ class Notices(Service):
         today = commands.office_today(session)
         return _tagged(queries.shown_unit(commands.change_unit(session, code, body, if_match, today)))
 
-    @http("GET", "/v1/units", query=schemas.UnitsQuery, returns=schemas.Unit)
+    @http("GET", "/v1/units", right="units:read", query=schemas.UnitsQuery, returns=schemas.Unit)
     def list_units(self, session: Session, query: dict[str, Any]) -> Listed:
         """List registered units by code."""
         return queries.list_units(session, query)
 
-    @http("GET", "/v1/units/{code}", returns=schemas.Unit, errors=(domain.UnitNotFound,))
+    @http("GET", "/v1/units/{code}", right="units:read", returns=schemas.Unit, errors=(domain.UnitNotFound,))
     def show_unit(self, session: Session, code: str) -> Answer:
         """Show one unit."""
         return _tagged(queries.unit(session, code))
@@ -86,6 +87,7 @@ class Notices(Service):
     @http(
         "POST",
         "/v1/notices",
+        right="notices:write",
         accepts=schemas.DraftNotice,
         returns=schemas.Notice,
         status=201,
@@ -99,6 +101,7 @@ class Notices(Service):
     @http(
         "PATCH",
         "/v1/notices/{id:uuid}",
+        right="notices:write",
         accepts=schemas.CHANGE_DRAFT,
         returns=schemas.Notice,
         errors=(domain.NoticeNotFound, domain.NoticeAlreadyIssued, ChangedMeanwhile, *_DRAFT_ERRORS),
@@ -108,18 +111,18 @@ class Notices(Service):
         commands.change_draft(session, id, body, if_match)
         return _tagged(queries.notice(session, id))
 
-    @http("POST", "/v1/notices/{id:uuid}:issue", returns=schemas.Notice, errors=_ISSUE_ERRORS)
+    @http("POST", "/v1/notices/{id:uuid}:issue", right="notices:write", returns=schemas.Notice, errors=_ISSUE_ERRORS)
     def issue_notice(self, session: Session, id: UUID) -> Answer:
         """Issue a notice: whom it binds is fixed, and each unit has its obligations."""
         commands.issue_notice(session, id)
         return _tagged(queries.notice(session, id))
 
-    @http("GET", "/v1/notices", query=schemas.NoticesQuery, returns=schemas.NoticeSummary)
+    @http("GET", "/v1/notices", right="notices:read", query=schemas.NoticesQuery, returns=schemas.NoticeSummary)
     def list_notices(self, session: Session, query: dict[str, Any]) -> Listed:
         """List notices, the newest first."""
         return queries.list_notices(session, query)
 
-    @http("GET", "/v1/notices/{id:uuid}", returns=schemas.Notice, errors=(domain.NoticeNotFound,))
+    @http("GET", "/v1/notices/{id:uuid}", right="notices:read", returns=schemas.Notice, errors=(domain.NoticeNotFound,))
     def show_notice(self, session: Session, id: UUID) -> Answer:
         """Show one notice with everything it says."""
         return _tagged(queries.notice(session, id))
@@ -127,6 +130,7 @@ class Notices(Service):
     @http(
         "GET",
         "/v1/notices/{id:uuid}/obligations",
+        right="obligations:read",
         query=schemas.ObligationsQuery,
         returns=schemas.UnitObligation,
         errors=(domain.NoticeNotFound,),

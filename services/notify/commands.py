@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import rows
 from xinhuo.chassis.errors import NotFound
+from xinhuo.chassis.identity.actor import access_of
+from xinhuo.chassis.identity.reached import reaches_person
 from xinhuo.chassis.ids import new_ids
 from xinhuo.chassis.roundtrips import at_commit
 from xinhuo.contracts.awards import StarEarned
 from xinhuo.contracts.codec import Envelope
-from xinhuo.contracts.volunteers import HoursLogged
+from xinhuo.contracts.volunteers import HoursLogged, PersonErased
 
 from . import texts
 from .models import messages
@@ -26,6 +28,8 @@ WRITTEN = "written"
 #: A message about something of which the volunteer was told in its time: it stands in the inbox again, as a read
 #: one, and no channel that sends ever takes it.
 RESTORED = "restored"
+#: What was told to somebody who was erased since: that it was told counts, what it said is gone.
+FORGOTTEN = "forgotten"
 
 
 class MessageNotFound(NotFound):
@@ -96,6 +100,13 @@ def acknowledge_star(session: Session, envelopes: Sequence[Envelope]) -> None:
     )
 
 
+def forget_persons(session: Session, envelopes: Sequence[Envelope]) -> None:
+    """Empty the messages of persons who were erased; what comes for them later is entered empty."""
+    ids = sorted({envelope.data.volunteer_id for envelope in envelopes if isinstance(envelope.data, PersonErased)})
+    session.execute(_FORGET, {"ids": ids})
+    session.execute(_EMPTY, {"ids": ids})
+
+
 def hand_over(session: Session, batch: Sequence[Message]) -> None:
     """Give messages to the channel that reaches the volunteer: the in-app inbox, whoever the volunteer is.
 
@@ -127,7 +138,8 @@ def read_message(session: Session, message_id: UUID) -> dict[str, Any]:
     found = rows(
         session.execute(
             sa.update(messages)
-            .where(messages.c.id == message_id)
+            .where(messages.c.id == message_id, messages.c.state != FORGOTTEN)
+            .where(*reaches_person(access_of(session), messages.c.volunteer_id))
             .values(read_at=sa.func.coalesce(messages.c.read_at, sa.func.clock_timestamp()))
             .returning(messages)
         )
@@ -137,14 +149,24 @@ def read_message(session: Session, message_id: UUID) -> dict[str, Any]:
     return found[0]
 
 
+_FORGET = sa.text(
+    "INSERT INTO forgotten_persons (volunteer_id) SELECT unnest(CAST(:ids AS uuid[])) ON CONFLICT DO NOTHING"
+)
+_EMPTY = sa.text(
+    "UPDATE messages SET state = 'forgotten', title = '', text = '', read_at = COALESCE(read_at, clock_timestamp())"
+    " WHERE volunteer_id = ANY(CAST(:ids AS uuid[]))"
+)
 _PUT_INTO_INBOX = sa.text(
     "INSERT INTO messages"
     " (id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state, read_at)"
-    " SELECT id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state,"
-    " CASE WHEN state = 'restored' THEN clock_timestamp() END"
+    " SELECT id, new.volunteer_id, occasion, subject_id, occurrence, template,"
+    " CASE WHEN forgotten_at IS NULL THEN title ELSE '' END, CASE WHEN forgotten_at IS NULL THEN text ELSE '' END,"
+    " CASE WHEN forgotten_at IS NULL THEN state ELSE 'forgotten' END,"
+    " CASE WHEN state = 'restored' OR forgotten_at IS NOT NULL THEN clock_timestamp() END"
     " FROM unnest(CAST(:ids AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:occasions AS text[]),"
     " CAST(:subjects AS uuid[]), CAST(:occurrences AS integer[]), CAST(:templates AS text[]),"
     " CAST(:titles AS text[]), CAST(:texts AS text[]), CAST(:states AS text[]))"
     " AS new (id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state)"
+    " LEFT JOIN forgotten_persons AS gone ON gone.volunteer_id = new.volunteer_id"
     " ON CONFLICT DO NOTHING"
 )

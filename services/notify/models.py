@@ -5,6 +5,14 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 _INSTANT = sa.DateTime(timezone=True)
 
+#: Those who were erased: nothing is shown of what they were told.
+forgotten_persons = sa.Table(
+    "forgotten_persons",
+    metadata,
+    sa.Column("volunteer_id", sa.Uuid, primary_key=True),
+    sa.Column("forgotten_at", _INSTANT, nullable=False, server_default=sa.text("clock_timestamp()")),
+)
+
 #: What a volunteer was told, once for each occurrence of an occasion; the rows of a volunteer are the inbox.
 messages = sa.Table(
     "messages",

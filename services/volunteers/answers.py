@@ -7,7 +7,7 @@ import msgspec
 
 from xinhuo.chassis.errors import RuleError
 from xinhuo.chassis.web import app
-from xinhuo.chassis.web.app import Answer
+from xinhuo.chassis.web.pages import Answer
 
 from .models import Entered, Existing
 

@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.markers import http, job
 from xinhuo.chassis.service import Runtime
-from xinhuo.chassis.web.app import Answer
-from xinhuo.chassis.web.pages import Listed
+from xinhuo.chassis.web.pages import Answer, Listed
 
 from . import domain, workbooks
 from .commands import imports as commands
@@ -42,7 +41,7 @@ class ImportEntrypoints:
 
     runtime: Runtime
 
-    @http("GET", "/v1/imports/template.xlsx")
+    @http("GET", "/v1/imports/template.xlsx", right="hours:import")
     def import_template(self, session: Session) -> Answer:
         """Return the template to fill in."""
         window = commands.undo_window(database_now(session))
@@ -51,6 +50,7 @@ class ImportEntrypoints:
     @http(
         "POST",
         "/v1/imports",
+        right="hours:import",
         media_type=XLSX,
         body_limit=FILE_LIMIT,
         query=schemas.ImportFile,
@@ -67,6 +67,7 @@ class ImportEntrypoints:
     @http(
         "POST",
         "/v1/imports/{id:uuid}:confirm",
+        right="hours:import",
         accepts=schemas.ConfirmImport,
         returns=schemas.Import,
         status=202,
@@ -87,6 +88,7 @@ class ImportEntrypoints:
     @http(
         "POST",
         "/v1/imports/{id:uuid}:undo",
+        right="hours:import",
         returns=schemas.Import,
         status=202,
         errors=(domain.ImportNotFound, domain.ImportNotOpen, domain.WindowClosed),
@@ -96,12 +98,12 @@ class ImportEntrypoints:
         commands.request_undo(session, id, now=database_now(session))
         return self._shown(session, id)
 
-    @http("GET", "/v1/imports/{id:uuid}", returns=schemas.Import, errors=(domain.ImportNotFound,))
+    @http("GET", "/v1/imports/{id:uuid}", right="hours:import", returns=schemas.Import, errors=(domain.ImportNotFound,))
     def import_(self, session: Session, id: UUID) -> dict[str, Any]:
         """Return where an import stands, with its first 100 mistakes."""
         return self._shown(session, id)
 
-    @http("GET", "/v1/imports", query=schemas.ImportQuery, returns=schemas.ImportSummary)
+    @http("GET", "/v1/imports", right="hours:import", query=schemas.ImportQuery, returns=schemas.ImportSummary)
     def imports(self, session: Session, query: dict[str, Any]) -> Listed:
         """List imports, the newest first."""
         window = commands.undo_window(database_now(session))
@@ -110,6 +112,7 @@ class ImportEntrypoints:
     @http(
         "GET",
         "/v1/imports/{id:uuid}/result.xlsx",
+        right="hours:import",
         errors=(domain.ImportNotFound, file_errors.ImportExpired),
     )
     def import_result(self, session: Session, id: UUID) -> Answer:

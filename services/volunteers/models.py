@@ -57,6 +57,46 @@ volunteers = sa.Table(
     sa.Column("verified_at", sa.DateTime(timezone=True)),
 )
 
+person_keys = sa.Table(
+    "person_keys",
+    metadata,
+    sa.Column("volunteer_id", sa.Uuid, primary_key=True),
+    sa.Column("wrapped", sa.Text),
+    sa.Column("kek", sa.Text),
+    sa.Column("made_at", sa.DateTime(timezone=True)),
+)
+
+consent_records = sa.Table(
+    "consent_records",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("volunteer_id", sa.Uuid),
+    sa.Column("purpose", sa.Text),
+    sa.Column("text_version", sa.Text),
+    sa.Column("given_by", sa.Text),
+    sa.Column("guardian", sa.Text),
+    sa.Column("how", sa.Text),
+    sa.Column("given_on", sa.Date),
+    sa.Column("recorded_by", sa.Uuid),
+    sa.Column("recorded_at", sa.DateTime(timezone=True)),
+    sa.Column("withdrawn_at", sa.DateTime(timezone=True)),
+    sa.Column("withdrawn_by", sa.Uuid),
+)
+
+erasure_requests = sa.Table(
+    "erasure_requests",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("volunteer_id", sa.Uuid),
+    sa.Column("asked_by", sa.Uuid),
+    sa.Column("asked_as", sa.Text),
+    sa.Column("asked_at", sa.DateTime(timezone=True)),
+    sa.Column("decided_by", sa.Uuid),
+    sa.Column("decided_at", sa.DateTime(timezone=True)),
+    sa.Column("granted", sa.Boolean),
+    sa.Column("reason", sa.Text),
+)
+
 team_members = sa.Table(
     "team_members",
     metadata,
@@ -103,7 +143,11 @@ ledger_entries = sa.Table(
     sa.Column("needs_attention", sa.Boolean),
     sa.Column("reason_code", sa.Text),
     sa.Column("recorded_at", sa.DateTime(timezone=True)),
+    sa.Column("recorded_by", sa.Uuid),
 )
+
+#: Of imports only what says whose they are; the rest is written and read in SQL.
+imports = sa.table("imports", sa.column("id", sa.Uuid), sa.column("unit_code", sa.Text))
 
 statistics_cells = sa.Table(
     "statistics_cells",
@@ -170,6 +214,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     needs_attention: bool
     reason_code: str | None = None
     recorded_at: datetime
+    recorded_by: UUID | None = None
+    """The account or API client that did it."""
     reversed_by: UUID | None = None
 
 

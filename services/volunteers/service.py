@@ -9,13 +9,12 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import InvalidInput, RuleError
-from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.markers import Submission, http, subscribe
 from xinhuo.chassis.reconcile.compare import PATIENCE
 from xinhuo.chassis.reconcile.entrypoints import Books, NightlyReconciliation
 from xinhuo.chassis.reconcile.results import Result
 from xinhuo.chassis.service import Service
-from xinhuo.chassis.web.app import Answer
-from xinhuo.chassis.web.pages import Listed
+from xinhuo.chassis.web.pages import Answer, Listed
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.notices import NoticeIssued, UnitChanged, UnitRegistered
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
@@ -26,8 +25,10 @@ from .commands import hours as hours_commands
 from .commands import known, people, teams
 from .commands import statistics as statistics_commands
 from .domain import registry
+from .domain.rights import PersonErased
 from .imports_service import ImportEntrypoints
 from .models import Entry, Served
+from .persons_service import PersonEntrypoints
 from .queries import activities as activity_queries
 from .queries import hours as hours_queries
 from .queries import people as people_queries
@@ -42,6 +43,7 @@ from .schemas import teams as team_schemas
 
 _HOURS_ERRORS = (
     domain.VolunteerUnknown,
+    domain.ConsentRequired,
     domain.VolunteerNotVerified,
     domain.ActivityUnknown,
     domain.InvalidHours,
@@ -53,7 +55,7 @@ _HOURS_ERRORS = (
 )
 
 
-class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
+class Volunteers(ImportEntrypoints, PersonEntrypoints, Books, NightlyReconciliation, Service):
     """People, teams, activities, the ledger of hours, imports into it, and the statistics made of it."""
 
     name: ClassVar[str] = "volunteers"
@@ -72,6 +74,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/volunteers",
+        right="people:register",
         accepts=people_schemas.RegisterVolunteer,
         returns=people_schemas.VolunteerWithTotal,
         status=201,
@@ -85,12 +88,11 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
             domain.SexMismatch,
             domain.UnitUnknown,
             domain.TeamUnknown,
-            domain.ConsentRequired,
             domain.VolunteerExists,
         ),
     )
     def register_volunteer(self, session: Session, body: dict[str, Any]) -> Answer:
-        """Register a person, who then waits for verification."""
+        """Register a person, who then waits for verification; a child without a guardian's consent waits for that."""
         keys = self.runtime.keys
         volunteer_id = people.register_volunteer(session, keys, body, now=database_now(session))
         shown = people_queries.volunteer(session, keys, volunteer_id)
@@ -99,8 +101,9 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/volunteers/{id:uuid}:verify",
+        right="people:verify",
         returns=people_schemas.VolunteerWithTotal,
-        errors=(domain.VolunteerNotFound, domain.VolunteerNotVerified),
+        errors=(domain.VolunteerNotFound, domain.ConsentRequired, domain.VolunteerNotVerified),
     )
     def verify_volunteer(self, session: Session, id: UUID) -> dict[str, Any]:
         """Note that the person's identity was checked."""
@@ -110,6 +113,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "GET",
         "/v1/volunteers/{id:uuid}",
+        right="people:read",
         returns=people_schemas.VolunteerWithTotal,
         errors=(domain.VolunteerNotFound,),
     )
@@ -117,7 +121,13 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
         """Return a volunteer with what counts in the ledger."""
         return people_queries.volunteer(session, self.runtime.keys, id)
 
-    @http("GET", "/v1/volunteers", query=people_schemas.VolunteerQuery, returns=people_schemas.Volunteer)
+    @http(
+        "GET",
+        "/v1/volunteers",
+        right="people:read",
+        query=people_schemas.VolunteerQuery,
+        returns=people_schemas.Volunteer,
+    )
     def volunteers(self, session: Session, query: dict[str, Any]) -> Listed:
         """List volunteers."""
         return people_queries.volunteers_list(session, self.runtime.keys, query)
@@ -127,6 +137,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/teams",
+        right="teams:write",
         accepts=team_schemas.CreateTeam,
         returns=team_schemas.Team,
         status=201,
@@ -137,12 +148,12 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
         code = teams.create_team(session, body, now=database_now(session))
         return Answer(team_queries.team(session, code), headers={"Location": f"/v1/teams/{code}"})
 
-    @http("GET", "/v1/teams/{code}", returns=team_schemas.Team, errors=(registry.TeamNotFound,))
+    @http("GET", "/v1/teams/{code}", right="teams:read", returns=team_schemas.Team, errors=(registry.TeamNotFound,))
     def team(self, session: Session, code: str) -> dict[str, Any]:
         """Return a team."""
         return team_queries.team(session, code)
 
-    @http("GET", "/v1/teams", query=team_schemas.TeamQuery, returns=team_schemas.Team)
+    @http("GET", "/v1/teams", right="teams:read", query=team_schemas.TeamQuery, returns=team_schemas.Team)
     def teams(self, session: Session, query: dict[str, Any]) -> Listed:
         """List teams."""
         return team_queries.teams_list(session, query)
@@ -150,9 +161,10 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/teams/{code}/members",
+        right="people:register",
         accepts=team_schemas.AddMember,
         returns=team_schemas.Member,
-        errors=(registry.TeamNotFound, domain.VolunteerUnknown),
+        errors=(registry.TeamNotFound, domain.VolunteerUnknown, domain.ConsentRequired, PersonErased),
     )
     def add_member(self, session: Session, code: str, body: dict[str, Any]) -> dict[str, Any]:
         """Make a volunteer a member of a team."""
@@ -163,6 +175,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/activities",
+        right="activities:write",
         accepts=activity_schemas.CreateActivity,
         returns=activity_schemas.Activity,
         status=201,
@@ -184,6 +197,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "GET",
         "/v1/activities/{id:uuid}",
+        right="activities:read",
         returns=activity_schemas.Activity,
         errors=(domain.ActivityNotFound,),
     )
@@ -191,7 +205,13 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
         """Return an activity."""
         return activity_queries.activity(session, id)
 
-    @http("GET", "/v1/activities", query=activity_schemas.ActivityQuery, returns=activity_schemas.Activity)
+    @http(
+        "GET",
+        "/v1/activities",
+        right="activities:read",
+        query=activity_schemas.ActivityQuery,
+        returns=activity_schemas.Activity,
+    )
     def activities(self, session: Session, query: dict[str, Any]) -> Listed:
         """List activities."""
         return activity_queries.activities_list(session, query)
@@ -201,20 +221,24 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/hours",
+        right="hours:log",
         accepts=hours_schemas.LogHours,
         returns=hours_schemas.LedgerEntry,
         status=201,
         coalesce=True,
         errors=_HOURS_ERRORS,
     )
-    def log_hours(self, session: Session, bodies: Sequence[Served]) -> list[Answer | RuleError]:
+    def log_hours(self, session: Session, submitted: Sequence[Submission]) -> list[Answer | RuleError]:
         """Enter service time: 201 with the new entry, or 200 with the one that says the same."""
-        outcomes = hours_commands.log_hours(session, bodies)
+        outcomes = hours_commands.log_hours(
+            session, [one.body for one in submitted], by=[one.access for one in submitted]
+        )
         return [answers.of_one(outcome) for outcome in outcomes]
 
     @http(
         "POST",
         "/v1/hours:batch",
+        right="hours:log",
         accepts=hours_schemas.LogHoursBatch,
         returns=hours_schemas.BatchResult,
         errors=_HOURS_ERRORS,
@@ -227,6 +251,7 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "POST",
         "/v1/hours/{id:uuid}:reverse",
+        right="hours:reverse",
         accepts=hours_schemas.ReverseEntry,
         returns=hours_schemas.LedgerEntry,
         status=201,
@@ -236,12 +261,18 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
         """Take an entry back by a reversal; the time can be entered again."""
         return hours_commands.reverse_entry(session, id, body["reason_code"], database_now(session))
 
-    @http("GET", "/v1/hours/{id:uuid}", returns=hours_schemas.LedgerEntry, errors=(domain.EntryNotFound,))
+    @http(
+        "GET",
+        "/v1/hours/{id:uuid}",
+        right="hours:read",
+        returns=hours_schemas.LedgerEntry,
+        errors=(domain.EntryNotFound,),
+    )
     def entry(self, session: Session, id: UUID) -> Entry:
         """Return an entry or reversal."""
         return hours_queries.entry(session, id)
 
-    @http("GET", "/v1/hours", query=hours_schemas.EntryQuery, returns=hours_schemas.LedgerEntry)
+    @http("GET", "/v1/hours", right="hours:read", query=hours_schemas.EntryQuery, returns=hours_schemas.LedgerEntry)
     def entries(self, session: Session, query: dict[str, Any]) -> Listed:
         """List entries and reversals, the newest first."""
         return hours_queries.entries(session, query)
@@ -251,14 +282,22 @@ class Volunteers(ImportEntrypoints, Books, NightlyReconciliation, Service):
     @http(
         "GET",
         "/v1/statistics",
+        right="statistics:read",
         query=statistics_schemas.StatisticsQuery,
         returns=statistics_schemas.StatisticsRow,
+        errors=(domain.StatisticsOfPersons,),
     )
     def statistics(self, session: Session, query: dict[str, Any]) -> Listed:
         """Return minutes and entries by group, with the totals of all pages."""
         return statistics_queries.statistics(session, query)
 
-    @http("GET", "/v1/statistics.xlsx", query=statistics_schemas.StatisticsExport)
+    @http(
+        "GET",
+        "/v1/statistics.xlsx",
+        right="statistics:read",
+        query=statistics_schemas.StatisticsExport,
+        errors=(domain.StatisticsOfPersons,),
+    )
     def statistics_workbook(self, session: Session, query: dict[str, Any]) -> Answer:
         """Return the same as a workbook."""
         raw = statistics_workbook.statistics_workbook(session, query, now=database_now(session))

@@ -13,7 +13,7 @@ from tests.support.postgres import create_database, drop_database
 from tests.support.servers import Servers
 from xinhuo.chassis import migrations, topology
 from xinhuo.chassis.adapters import amqp_topology
-from xinhuo.chassis.security import create_key_file
+from xinhuo.chassis.key_file import create_key_file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

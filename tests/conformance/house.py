@@ -129,6 +129,7 @@ class House:
                 "XINHUO_KEY_FILE": str(self.folder / "master.key"),
                 "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
                 "PYTHONWARNINGS": "ignore",
+                "XINHUO_RATE_OF_STRANGERS": "0",
                 **settings,
             }
         )

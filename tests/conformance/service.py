@@ -13,10 +13,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tests.support.identity import for_everybody
 from xinhuo.chassis import outbox
 from xinhuo.chassis.errors import Conflict, PermanentEventError
+from xinhuo.chassis.identity.rights import PUBLIC_RIGHT
 from xinhuo.chassis.ids import new_id
-from xinhuo.chassis.markers import http, job, subscribe
+from xinhuo.chassis.markers import Submission, http, job, subscribe
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web import schema
 from xinhuo.contracts.codec import Envelope
@@ -63,17 +65,27 @@ class Word(schema.Schema):
     together = schema.Integer(dump_only=True)
 
 
+@for_everybody
 class Bench(Service):
     """Counts words, one by one and together."""
 
     name = "volunteers"
 
-    @http("POST", "/v1/events", accepts=Sale, status=201)
+    @http("POST", "/v1/events", right=PUBLIC_RIGHT, accepts=Sale, status=201)
     def record(self, session: Session, body: dict[str, Any]) -> None:
         """Record events."""
         outbox.record_all(session, [event(body["word"]) for _ in range(body["count"])])
 
-    @http("POST", "/v1/words", accepts=Word, returns=Word, status=201, errors=(WordTaken,), body_limit=BODY_LIMIT)
+    @http(
+        "POST",
+        "/v1/words",
+        right=PUBLIC_RIGHT,
+        accepts=Word,
+        returns=Word,
+        status=201,
+        errors=(WordTaken,),
+        body_limit=BODY_LIMIT,
+    )
     def write(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
         """Write one word down; some words take their time, or go wrong."""
         session.execute(sa.text("INSERT INTO answers (word, together) VALUES (:word, 1)"), body)
@@ -85,9 +97,19 @@ class Bench(Service):
             session.execute(sa.text("SELECT secret FROM persons WHERE phone = '14200010000'"))
         return {"word": body["word"], "together": 1}
 
-    @http("POST", "/v1/words:together", accepts=Word, returns=Word, status=201, coalesce=True, errors=(WordTaken,))
-    def write_together(self, session: Session, bodies: list[dict[str, Any]]) -> list[Any]:
+    @http(
+        "POST",
+        "/v1/words:together",
+        right=PUBLIC_RIGHT,
+        accepts=Word,
+        returns=Word,
+        status=201,
+        coalesce=True,
+        errors=(WordTaken,),
+    )
+    def write_together(self, session: Session, submitted: list[Submission]) -> list[Any]:
         """Write down the words of all who come at the same time."""
+        bodies = [one.body for one in submitted]
         for body in bodies:
             session.execute(sa.text("INSERT INTO answers (word, together) VALUES (:word, 0)"), body)
         session.execute(sa.text("SELECT pg_sleep(0.1)"))

@@ -1,9 +1,8 @@
 """The `xinhuo` command: help at once and in both languages, JSON for scripts, exit codes that mean something."""
 
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import psycopg
 import pytest
 from kombu import Connection
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from tests.support.documents import ROOT
-from tests.support.installation import SERVICES, Ended, clean_environment, xinhuo
+from tests.support.installation import SERVICES, Ended, called, xinhuo
 from xinhuo.cli.exits import Exit
 from xinhuo.cli.main import app
 
@@ -49,16 +47,6 @@ def json_of(ended: Ended) -> Any:
     return json.loads(line)
 
 
-def called(*arguments: str, settings: Mapping[str, str] | None = None) -> Ended:
-    """Call a command in this process: a new one for each of dozens would take longer than all the rest."""
-    clean = clean_environment(settings)
-    environment: dict[str, str | None] = {name: clean.get(name) for name in {*os.environ, *clean}}
-    result = CliRunner().invoke(app, arguments, env=environment, prog_name="xinhuo")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Ended(result.exit_code, result.stdout, result.stderr)
-
-
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "xinhuo")
 def test_help_is_in_chinese_and_english_and_ends_well(path: tuple[str, ...]) -> None:
     ended = called(*path, "--help", settings={"COLUMNS": "100"})
@@ -84,7 +72,8 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
 
 def test_every_command_that_lists_something_can_do_so_as_json() -> None:
     lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"), ("dead", "list"),
-             ("dead", "show"), ("doctor",), ("reconcile",)}  # fmt: skip
+             ("dead", "show"), ("doctor",), ("reconcile",), ("accounts", "list"), ("keys", "list"),
+             ("whoami",)}  # fmt: skip
 
     assert lists <= LEAVES.keys()
     assert [path for path in lists if "--json" not in options_of(LEAVES[path])] == []
@@ -92,12 +81,18 @@ def test_every_command_that_lists_something_can_do_so_as_json() -> None:
 
 def test_every_command_that_changes_something_can_be_tried_dry() -> None:
     writes = {("db", "upgrade"), ("topology", "apply"), ("subs", "create"), ("hours", "import"), ("hours", "undo"),
-              ("key", "create"), ("dead", "retry"), ("dead", "drop"), ("events", "replay"),
+              ("key", "create"), ("key", "rotate"), ("key", "rewrap"),
+              ("dead", "retry"), ("dead", "drop"), ("events", "replay"),
               ("rebuild", "statistics")}  # fmt: skip
     # Serving is what these are for; the others read, or save a file under the name that they are given.
     others = {("up",), ("serve",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"),
               ("dead", "list"), ("dead", "show"), ("doctor",), ("reconcile",), ("prove",), ("hours", "template"),
               ("hours", "result")}  # fmt: skip
+    # What they do is shown by the portal before and after, and can be taken back there.
+    others |= {("login",), ("logout",), ("whoami",), ("activate",), ("token",), ("accounts", "first-admin"),
+               ("accounts", "create"),
+               ("accounts", "list"), ("accounts", "reset"), ("keys", "create"), ("keys", "list"), ("keys", "rotate"),
+               ("keys", "revoke"), ("audit", "verify")}  # fmt: skip
 
     assert LEAVES.keys() == writes | others
     assert [path for path in writes if "--dry-run" not in options_of(LEAVES[path])] == []

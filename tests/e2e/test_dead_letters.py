@@ -146,5 +146,6 @@ def test_of_retry_and_drop_at_once_one_wins_and_a_second_retry_is_refused(poison
 
 def send(installation: Installation, path: str, ids: list[str]) -> tuple[int, Any]:
     body = {"ids": ids, "by": "ops-2", "why": "tried at once"}
-    answer = requests.post(installation.url("volunteers") + path, json=body, timeout=60)
+    headers = installation.bearing(installation.who_may("POST", path))
+    answer = requests.post(installation.url("volunteers") + path, json=body, headers=headers, timeout=60)
     return answer.status_code, answer.json()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.support.documents import ROOT, Block, blocks, links, shell_blocks
 from tests.support.documents_check import problems
@@ -99,8 +100,8 @@ def links_out_of(page: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def port_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The first port of a system with no data, everything in one place."""
+def empty_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """The first port of a system with no data, everything in one place, and a token of its first administrator."""
     base = free_port_base()
     folder = tmp_path_factory.mktemp("documentation")
     log = folder / "up.log"
@@ -111,11 +112,31 @@ def port_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             env=environment, stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        for number in range(1, 5):
+        for number in range(1, 6):
             wait_for(lambda port=base + number: is_ready(port, process, log), START_SECONDS, f"service {number}")
-        yield base
+        yield base, first_token(f"http://{LOOPBACK}:{base + 5}", log)
     finally:
         end(process, signal.SIGINT, 40)
+
+
+def first_token(portal: str, log: Path) -> str:
+    """Do what the page says: set a password by the link that was printed, sign in, and return a token."""
+    link = re.search(r"xhl_\S+", wait_for_text(log, "xhl_"))
+    assert link is not None
+    password = "三号楼的钥匙在门卫室 7"
+    for path, body in (
+        ("/v1/activations", {"secret": link[0], "password": password}),
+        ("/v1/sessions", {"login": "admin", "password": password}),
+    ):
+        answer = requests.post(portal + path, json=body, timeout=30)
+        assert answer.ok, answer.text
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def wait_for_text(log: Path, text: str) -> str:
+    wait_for(lambda: text in log.read_text(encoding="utf-8"), START_SECONDS, f"{text} to be printed")
+    return log.read_text(encoding="utf-8")
 
 
 def is_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
@@ -127,7 +148,8 @@ def is_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
         return False
 
 
-def test_the_requests_of_the_http_page_get_the_answers_shown(port_base: int) -> None:
+def test_the_requests_of_the_http_page_get_the_answers_shown(empty_system: tuple[int, str]) -> None:
+    port_base, token = empty_system
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     shown = [block for block in blocks(HTTP) if block.language in {"sh", "json"}]
@@ -135,7 +157,14 @@ def test_the_requests_of_the_http_page_get_the_answers_shown(port_base: int) -> 
         if block.language == "json":
             continue
         text = re.sub(r"127\.0\.0\.1:800(\d)", lambda port: f"{LOOPBACK}:{port_base + int(port[1])}", block.text)
-        ended = subprocess.run(["bash", "-euc", text], capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(
+            ["bash", "-euc", text],
+            env={**os.environ, "TOKEN": token},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert ended.returncode == 0, f"{block}: {ended.stderr}"
         answer = json.loads(ended.stdout) if ended.stdout else None
         if following is not None and following.language == "json":

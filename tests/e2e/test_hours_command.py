@@ -24,8 +24,9 @@ class Clerk:
 
     def hours(self, *arguments: str | Path) -> Ended:
         """Run a command of `xinhuo hours` in the folder."""
-        url = self.campaign.installation.url("volunteers")
-        return xinhuo("hours", *arguments, "--url", url, cwd=self.folder)
+        one = self.campaign.installation
+        settings = {"XINHUO_API_KEY": one.key_of("clerk"), "XINHUO_PORTAL_URL": one.url("portal")}
+        return xinhuo("hours", *arguments, "--url", one.url("volunteers"), settings=settings, cwd=self.folder)
 
     def json(self, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
         """Run it with --json; nothing but one object may be on standard output."""

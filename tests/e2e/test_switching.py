@@ -23,7 +23,8 @@ PROCESS = (sys.executable, "-m", "xinhuo.cli.process")
 CLIENTS = 3
 PACE = 0.02
 #: The order of the change: api and worker of one service apart, then those that listen to it.
-MEMBERS = (("volunteers", "api"), ("volunteers", "worker"), ("awards", "all"), ("notify", "all"), ("notices", "all"))
+MEMBERS = (("volunteers", "api"), ("volunteers", "worker"), ("awards", "all"), ("notify", "all"), ("notices", "all"),
+           ("portal", "all"))  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("nameko") is None, reason="there is nothing to switch from without nameko"
@@ -93,6 +94,7 @@ class Load:
     """Clients that enter time served at a steady pace, each request again and again until it is answered."""
 
     def __init__(self, fleet: Fleet, campaign: Campaign) -> None:
+        self._fleet = fleet
         self._url = fleet.url("volunteers") + "/v1/hours"
         self._campaign = campaign
         self._stop = threading.Event()
@@ -128,7 +130,8 @@ class Load:
             key = new_id().hex
             while True:
                 try:
-                    answer = requests.post(self._url, json=body, headers={"Idempotency-Key": key}, timeout=30)
+                    headers = {"Idempotency-Key": key, **self._fleet.bearing(self._fleet.who_may("POST", "/v1/hours"))}
+                    answer = requests.post(self._url, json=body, headers=headers, timeout=30)
                 except requests.RequestException:
                     self.interrupted += 1
                     self._stop.wait(0.05)

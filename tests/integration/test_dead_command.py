@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from services.volunteers.service import Volunteers
 from tests.support.installation import Ended, clean_environment
 from tests.support.services import delivery_of, empty_tables, fetch, make_service, retry_parked
-from xinhuo.chassis import ladder, security
+from xinhuo.chassis import key_file, ladder
 from xinhuo.chassis.errors import PermanentEventError
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.ladder import Delivery
@@ -47,7 +47,7 @@ def volunteers(database: str) -> Iterator[Volunteers]:
 def run(database: str, volunteers: Volunteers, tmp_path: Path) -> Run:
     """Call the command in this process, with an answer to its question."""
     key = tmp_path / "master.key"
-    security.create_key_file(key)
+    key_file.create_key_file(key)
     settings = {"DATABASE_URL": database, "XINHUO_KEY_FILE": str(key), "COLUMNS": "200"}
 
     def call(*arguments: str, answer: str | None = None) -> Ended:

@@ -11,10 +11,14 @@ import pytest
 from werkzeug.serving import make_server
 
 from tests.support.hours import NOW
+from tests.support.identity import FixedBearer, verifier
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.reconciled import NO_PATIENCE, Three, deliveries, three_services
 from tests.support.services import client_of, fetch
 from xinhuo.chassis.config import load
+from xinhuo.chassis.errors import Unavailable
+from xinhuo.chassis.identity.actor import Actor
+from xinhuo.chassis.identity.bearer import NoBearer
 from xinhuo.chassis.reconcile import books, compare, results
 from xinhuo.chassis.reconcile.remote import HttpSource, PeerAway
 from xinhuo.chassis.reconcile.results import CAUSES
@@ -383,10 +387,15 @@ def test_nothing_is_said_while_everybody_works(three: Three) -> None:
 
 # By HTTP, as at night
 
+SERVICE = FixedBearer(Actor(UUID(int=0x5E), "service"))
+
 
 @pytest.fixture
 def served(three: Three) -> Iterator[dict[str, str]]:
-    """The addresses of volunteers and awards, which answer HTTP."""
+    """The addresses of volunteers and awards, which answer HTTP to services of the system."""
+    for service in (three.volunteers, three.awards):
+        service.runtime.verifier = verifier()
+    three.notify.runtime.bearer = SERVICE
     servers = {
         service.name: make_server("127.0.0.1", 0, HttpApp(service), threaded=True)
         for service in (three.volunteers, three.awards)
@@ -407,7 +416,7 @@ BY_HTTP = {"tally entry missing", "tally entry too many", "reversal not taken", 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name in BY_HTTP], ids=lambda case: case.name)
 def test_the_same_is_found_by_http(three: Three, served: dict[str, str], case: Case) -> None:
     three.run(case.service, case.statement)
-    sources = {name: HttpSource(name, url) for name, url in served.items()}
+    sources = {name: HttpSource(name, url, SERVICE) for name, url in served.items()}
 
     made = [
         result for service in (three.awards, three.notify) for result in service.compare_copies(sources, NO_PATIENCE)
@@ -456,7 +465,15 @@ def test_many_differences_are_all_counted_through_buckets_of_buckets(
 def test_a_service_that_is_away_or_answers_nonsense_is_told(three: Three, served: dict[str, str]) -> None:
     for url in ("http://127.0.0.1:9", served["awards"], "http://127.0.0.1:9/%"):
         with pytest.raises(PeerAway, match="peer"):
-            three.awards.compare_copies({"volunteers": HttpSource("volunteers", url)})
+            three.awards.compare_copies({"volunteers": HttpSource("volunteers", url, SERVICE)})
+
+
+def test_only_services_of_the_system_read_books(three: Three, served: dict[str, str]) -> None:
+    clerk = FixedBearer(Actor(UUID(int=1), "clerk"))
+    for bearer, why in ((clerk, "peer.unavailable"), (NoBearer(), "portal.unavailable")):
+        with pytest.raises(Unavailable) as refused:
+            three.awards.compare_copies({"volunteers": HttpSource("volunteers", served["volunteers"], bearer)})
+        assert refused.value.code == why
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from werkzeug.test import Client
 
 from services.volunteers.commands.hours import log_hours, reverse_entries
 from services.volunteers.models import Entered
-from services.volunteers.queries.statistics_workbook import harmless
 from services.volunteers.service import Volunteers
 from tests.support.hours import NOW, World
 from tests.support.services import client_of, deliver, delivery_of, fetch, make_service, recorded
 from tests.support.threads import at_once
 from xinhuo.chassis.ladder import Delivery
+from xinhuo.chassis.web.spreadsheets import harmless
 from xinhuo.contracts import codec
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 

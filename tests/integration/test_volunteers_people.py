@@ -108,13 +108,13 @@ def test_namesakes_are_two_people(client: Client, world: World) -> None:
     assert first["volunteer_no"] != second["volunteer_no"]
 
 
-def test_a_child_needs_a_guardians_consent_until_the_fourteenth_birthday(client: Client, world: World) -> None:
+def test_a_child_waits_for_a_guardians_consent_until_the_fourteenth_birthday(client: Client, world: World) -> None:
     child = person(world.unit_code, id_number=id_number(date(2020, 1, 2)))
-    assert post(client, "/v1/volunteers", child, 409)["code"] == "consent.required"
-    made = post(client, "/v1/volunteers", {**child, "guardian_consent": CONSENT})
-    assert made["state"] == "pending"
+    assert post(client, "/v1/volunteers", child)["state"] == "pending_guardian"
+    another = person(world.unit_code, id_number=id_number(date(2020, 1, 2)))
+    assert post(client, "/v1/volunteers", {**another, "guardian_consent": CONSENT})["state"] == "pending"
     of_age = person(world.unit_code, id_number=id_number(date(2005, 1, 2)))
-    post(client, "/v1/volunteers", of_age)
+    assert post(client, "/v1/volunteers", of_age)["state"] == "pending"
 
 
 def test_bad_fields_of_a_person_are_refused_by_code(client: Client, world: World) -> None:

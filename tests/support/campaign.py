@@ -59,6 +59,7 @@ def make_campaign(serving: Installation) -> Campaign:
     """Make a campaign of its own over HTTP."""
     mark = new_id().hex[-8:].upper()
     units = [f"E2E-{mark}-{number}" for number in (1, 2)]
+    serving.unit = units[0]
     for number, code in enumerate(units, 1):
         serving.post(
             "notices", "/v1/units", {"code": code, "name": f"测试小学{mark}{number}", "kind": "central_primary"}

@@ -20,6 +20,10 @@ _serial = itertools.count(1)
 NOW = datetime(2026, 6, 1, 4, 0, tzinfo=UTC)
 
 
+#: The unit above all that the tests let the service hear of.
+OFFICE = "U-0"
+
+
 def local(text: str) -> datetime:
     """Return an instant written as office time: 2026-03-05 09:00."""
     return datetime.fromisoformat(f"{text}:00+08:00")
@@ -49,7 +53,7 @@ def person(unit_code: str, **fields: Any) -> dict[str, Any]:
 
 def know_units(service: Volunteers, *codes: str) -> None:
     """Let the service hear of these units."""
-    events = [UnitRegistered(unit_code=code, kind="middle_school") for code in codes]
+    events = [UnitRegistered(unit_code=code, kind="middle_school", parent_code=OFFICE) for code in codes]
     deliver(service, "follow_units", [delivery_of(event) for event in events])
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from werkzeug.test import Client
 
+from tests.support.identity import let_in
 from xinhuo.chassis import ladder, parked
 from xinhuo.chassis.config import Settings, load
 from xinhuo.chassis.db import Database, rows
@@ -31,7 +32,8 @@ KEYS = Keys(_MASTER)
 
 def make_service(service_class: type[S], database_url: str) -> S:
     """Return a service with a runtime of its own on a migrated database; close ``runtime.db`` at the end."""
-    settings: Settings = load({"DATABASE_URL": database_url})
+    # How often strangers may ask is tested by itself; here hundreds of them ask within a second.
+    settings: Settings = load({"DATABASE_URL": database_url, "XINHUO_RATE_OF_STRANGERS": "0"})
     service = service_class()
     database = Database(settings.database_url_of(service_class.name), service_class.name)
     service.runtime = Runtime(settings, database, KEYS)
@@ -45,8 +47,8 @@ def write_keys(path: Path) -> None:
 
 
 def client_of(service: Service) -> Client:
-    """Return a client that sends requests to a service in this process."""
-    return Client(HttpApp(service))
+    """Return a client that sends requests to a service in this process, and may do everything."""
+    return Client(HttpApp(service, enter=let_in))
 
 
 def make_app(service_class: type[Service], database_url: str) -> Client:

@@ -1,67 +1,31 @@
 """The command line's client: what is asked again, what is not, and what a refusal says."""
 
-import json
 import socket
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
+from tests.support.stub import Stub
 from xinhuo.cli.client import Api, ApiProblem, ServiceAway
 
-Planned = tuple[int, dict[str, str], Any]
+
+class Tokens:
+    """Shows the first of some tokens until that is refused, then the next."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.left = list(tokens)
+
+    def token(self) -> str:
+        return self.left[0]
+
+    def renew(self) -> None:
+        self.left.pop(0)
 
 
-class Stub(ThreadingHTTPServer):
-    """Answers what was planned, one after the other; a plan of None breaks the connection."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.planned: list[Planned | None] = []
-        self.seen: list[tuple[str, str, dict[str, str]]] = []
+REFUSED = {"code": "token.expired", "detail": "令牌已过期"}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Stub
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.seen.append((self.command, self.path, dict(self.headers)))
-        planned = self.server.planned.pop(0)
-        if planned is None:
-            self.close_connection = True
-            return
-        status, headers, body = planned
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = _answer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    server = Stub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def client_of(stub: Stub, patience: float = 5.0) -> Api:
-    return Api({"notices": f"http://127.0.0.1:{stub.server_port}"}, patience=patience)
+def client_of(stub: Stub, patience: float = 5.0, bearer: Tokens | None = None) -> Api:
+    return Api({"notices": stub.url}, patience=patience, bearer=bearer)
 
 
 def test_a_service_that_is_away_for_a_moment_is_asked_again(stub: Stub) -> None:
@@ -119,3 +83,55 @@ def test_all_pages_of_a_list_are_read(stub: Stub) -> None:
     stub.planned = [(200, {}, {"items": [1, 2], "after": "c"}), (200, {}, {"items": [3], "after": None})]
     assert client_of(stub).pages("notices", "/v1/units", limit=2) == [1, 2, 3]
     assert [path for _, path, _ in stub.seen] == ["/v1/units?limit=2", "/v1/units?limit=2&after=c"]
+
+
+def shown(stub: Stub) -> list[str | None]:
+    return [headers.get("Authorization") for _, _, headers in stub.seen]
+
+
+def test_a_token_is_shown_with_each_request_and_none_where_nobody_signed_in(stub: Stub) -> None:
+    stub.planned = [(200, {}, {}), (503, {"Retry-After": "0"}, {}), (200, {}, {})]
+    client_of(stub).get("notices", "/v1/units")
+    client_of(stub, bearer=Tokens("one")).get("notices", "/v1/units")
+    assert shown(stub) == [None, "Bearer one", "Bearer one"]
+
+
+def test_a_refused_token_is_renewed_and_the_request_sent_again_even_one_that_is_not_repeatable(stub: Stub) -> None:
+    stub.planned = [(401, {}, REFUSED), (201, {}, {"code": "A1"})]
+    made = client_of(stub, patience=0.0, bearer=Tokens("old", "new")).post("notices", "/v1/units", {"code": "A1"})
+    assert made == {"code": "A1"}
+    assert shown(stub) == ["Bearer old", "Bearer new"]
+    assert stub.bodies[0] == stub.bodies[1] != b""
+
+
+def test_a_token_is_renewed_once_a_request_and_the_refusal_then_told(stub: Stub) -> None:
+    tokens = Tokens("one", "two", "three", "four")
+    api = client_of(stub, bearer=tokens)
+    stub.planned = [(401, {}, REFUSED)] * 2
+    with pytest.raises(ApiProblem) as caught:
+        api.get("notices", "/v1/units")
+    assert (caught.value.status, caught.value.code, tokens.left) == (401, "token.expired", ["two", "three", "four"])
+    stub.planned = [(401, {}, REFUSED), (200, {}, {"items": []})]
+    assert api.get("notices", "/v1/units") == {"items": []}
+    assert tokens.left == ["three", "four"]
+
+
+def test_a_token_is_renewed_between_tries_of_a_service_that_is_away(stub: Stub) -> None:
+    away = (503, {"Retry-After": "0"}, {"code": "identity.unavailable"})
+    stub.planned = [away, (401, {}, REFUSED), away, (200, {}, {"code": "A1"})]
+    assert client_of(stub, bearer=Tokens("old", "new")).get("notices", "/v1/units/A1") == {"code": "A1"}
+    assert shown(stub) == ["Bearer old", "Bearer old", "Bearer new", "Bearer new"]
+
+
+def test_a_right_that_is_missing_renews_nothing(stub: Stub) -> None:
+    stub.planned = [(403, {}, {"code": "right.missing"})]
+    tokens = Tokens("one", "two")
+    with pytest.raises(ApiProblem, match=r"right\.missing"):
+        client_of(stub, bearer=tokens).get("notices", "/v1/units")
+    assert tokens.left == ["one", "two"]
+
+
+def test_without_a_token_a_refusal_is_told_at_once(stub: Stub) -> None:
+    stub.planned = [(401, {}, {"code": "token.missing"})]
+    with pytest.raises(ApiProblem, match=r"token\.missing"):
+        client_of(stub).get("notices", "/v1/units")

@@ -122,7 +122,9 @@ def test_the_value_of_a_secret_setting_is_not_repeated(variable):
 
 
 def test_addresses_with_passwords_are_secret():
-    assert SECRETS == ["AMQP_URI", "DATABASE_URL"]
+    assert SECRETS == [
+        "AMQP_URI", "DATABASE_URL", "XINHUO_KEY_COMMAND", "XINHUO_SERVICE_KEY", "XINHUO_OIDC_CLIENT_SECRET"
+    ]  # fmt: skip
 
 
 def test_the_url_of_a_service_goes_before_the_common_one():
@@ -143,6 +145,7 @@ def test_the_ports_follow_the_first_one():
         "volunteers": 9002,
         "awards": 9003,
         "notify": 9004,
+        "portal": 9005,
     }
 
 

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.unit.test_client import Planned, Stub, stub
+from tests.support.stub import Planned, Stub
 from xinhuo.chassis.wire import BrokerUnavailable
 from xinhuo.cli import saving
 from xinhuo.cli.main import app, explained
-
-__all__ = ["stub"]
 
 ID = "01a20052-62b6-730c-90b6-77c47e8627a1"
 CHECKED = {
@@ -34,8 +32,7 @@ class Clerk:
     def hours(self, *arguments: str | Path, planned: tuple[Any, ...] = (), answer: str = "") -> Result:
         """Run a command against the planned answers, with an answer to its questions."""
         self.stub.planned[:] = [one if isinstance(one, tuple) else _found(one) for one in planned]
-        url = f"http://127.0.0.1:{self.stub.server_port}"
-        words = ["hours", *map(str, arguments), "--url", url]
+        words = ["hours", *map(str, arguments), "--url", self.stub.url]
         return CliRunner().invoke(app, words, input=answer, prog_name="xinhuo")
 
 

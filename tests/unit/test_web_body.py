@@ -7,8 +7,10 @@ import pytest
 from werkzeug.test import Client, EnvironBuilder
 from werkzeug.wrappers import Request
 
+from tests.support.identity import for_everybody
 from tests.support.services import client_of, make_service
 from xinhuo.chassis.errors import RuleError
+from xinhuo.chassis.identity.rights import PUBLIC_RIGHT
 from xinhuo.chassis.markers import http
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web import body, schema
@@ -29,28 +31,29 @@ class Query(schema.Page):
     kinds = schema.ListOf(schema.Code())
 
 
+@for_everybody
 class Kettles(Service):
     """Gives back what it was sent."""
 
     name = "kettles"
 
-    @http("POST", "/v1/logs", accepts=Log, body_limit=LIMIT, status=201)
+    @http("POST", "/v1/logs", right=PUBLIC_RIGHT, accepts=Log, body_limit=LIMIT, status=201)
     def log(self, session, body):
         return {"minutes": body["minutes"], "served_on": body["served_on"].isoformat()}
 
-    @http("PUT", "/v1/logs/{code}", accepts=Log)
+    @http("PUT", "/v1/logs/{code}", right=PUBLIC_RIGHT, accepts=Log)
     def change(self, session, body, code, if_match):
         return {"code": code, "revision": if_match}
 
-    @http("GET", "/v1/logs", query=Query)
+    @http("GET", "/v1/logs", right=PUBLIC_RIGHT, query=Query)
     def logs(self, session, query):
         return Listed([{"limit": query["limit"]}], after="next")
 
-    @http("GET", "/v1/plain")
+    @http("GET", "/v1/plain", right=PUBLIC_RIGHT)
     def plain(self, session):
         return {}
 
-    @http("POST", "/v1/files", media_type="application/octet-stream", body_limit=1 << 20)
+    @http("POST", "/v1/files", right=PUBLIC_RIGHT, media_type="application/octet-stream", body_limit=1 << 20)
     def files(self, session, body):
         return {"bytes": len(body)}
 

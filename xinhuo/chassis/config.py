@@ -1,5 +1,6 @@
 """Settings from the environment, all checked at start; ``docs/settings.md`` is generated from this table."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-SERVICES = ("notices", "volunteers", "awards", "notify")
+SERVICES = ("notices", "volunteers", "awards", "notify", "portal")
 ADAPTERS = ("nameko", "threads")
 #: The settings that each service has for itself.
 DATABASE_URL_OF = "{}_DATABASE_URL"
 URL_OF = "XINHUO_{}_URL"
+_OIDC = tuple(f"XINHUO_OIDC_{what}" for what in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET", "REDIRECT_URL"))
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (recognised, not listened to)
 
 
@@ -69,6 +71,34 @@ def _service_url(text: str) -> str:
     return text
 
 
+def _api_key(text: str) -> str:
+    """xhk_…"""
+    if not text.startswith("xhk_") or not text.isascii():
+        raise ValueError
+    return text
+
+
+def _page_url(text: str) -> str:
+    """https://host/path"""
+    if not urlsplit(_service_url(text)).path.strip("/"):
+        raise ValueError
+    return text
+
+
+def _word(text: str) -> str:
+    """不含空格的文字 / text without spaces"""
+    if any(character.isspace() for character in text):
+        raise ValueError
+    return text
+
+
+def _command(text: str) -> str:
+    """/绝对路径/命令 参数 / absolute path of a program, with its arguments"""
+    if not shlex.split(text)[0].startswith("/"):  # ValueError for a quote that is not closed
+        raise ValueError
+    return text
+
+
 def _zone(text: str) -> str:
     """Asia/Shanghai"""
     try:
@@ -121,6 +151,11 @@ class Settings:
         "服务进程的运行方式（有 RabbitMQ 时）：nameko，或不需要 nameko 与 eventlet 的 threads",
         "what runs the processes of services on RabbitMQ: nameko, or threads, which needs neither nameko nor eventlet",
     )  # fmt: skip
+    environment: str = _setting(
+        "XINHUO_ENVIRONMENT", "development", _one_of("development", "production"),
+        "production 时不装入示例数据，不建试用账号",
+        "in production no sample data is loaded and no demo account made",
+    )  # fmt: skip
     data: Path = _setting(
         "XINHUO_DATA", Path("xinhuo-data"), _path,
         "数据目录（内置数据库、密钥）", "data folder (embedded database, keys)",
@@ -129,11 +164,17 @@ class Settings:
         "XINHUO_KEY_FILE", None, _path,
         "主密钥文件；不设则用数据目录里的 master.key", "master key file; without it master.key in the data folder",
     )  # fmt: skip
+    key_command: str | None = _setting(
+        "XINHUO_KEY_COMMAND", None, _command,
+        "输出主密钥文件内容的命令（如保管库的客户端），优先于 XINHUO_KEY_FILE；不写入日志",
+        "a command that prints the master key file, as a vault's client does; before XINHUO_KEY_FILE; never logged",
+        secret=True,
+    )  # fmt: skip
     host: str = _setting("XINHUO_HOST", "127.0.0.1", _host, "监听地址", "address to listen on")
     port_base: int = _setting(
         "XINHUO_PORT_BASE", 8000, _number(1, 65000),
-        "端口起点：notices +1，volunteers +2，awards +3，notify +4",
-        "first port: notices +1, volunteers +2, awards +3, notify +4",
+        "端口起点：notices +1，volunteers +2，awards +3，notify +4，portal +5",
+        "first port: notices +1, volunteers +2, awards +3, notify +4, portal +5",
     )  # fmt: skip
     time_zone: str = _setting("XINHUO_TIME_ZONE", "Asia/Shanghai", _zone, "办公时区", "the office's time zone")
     log_level: str = _setting(
@@ -141,7 +182,7 @@ class Settings:
     )
     db_pool: int = _setting(
         "XINHUO_DB_POOL",
-        10,
+        9,
         _number(2, 200),
         "每个进程的数据库连接上限",
         "database connections a process may use",
@@ -152,6 +193,21 @@ class Settings:
     body_limit: int = _setting(
         "XINHUO_BODY_LIMIT", 1024 * 1024, _number(1024, 1 << 30),
         "请求正文上限（字节）；导入另有上限", "largest request body in bytes; imports have their own",
+    )  # fmt: skip
+    rate_of_callers: int = _setting(
+        "XINHUO_RATE_OF_CALLERS", 2000, _number(0, 1_000_000),
+        "每个账号或密钥每秒最多请求数（每个进程），可一次用掉 10 秒的量；0 为不限",
+        "requests a second that one account or key may send to a process, ten seconds' worth at once; 0: no limit",
+    )  # fmt: skip
+    rate_of_strangers: int = _setting(
+        "XINHUO_RATE_OF_STRANGERS", 10, _number(0, 1_000_000),
+        "每个网络地址未登录的请求（登录、换取令牌、无效令牌）每秒最多数；0 为不限",
+        "requests a second of one address without a good token (signing in, wrong tokens); 0: no limit",
+    )  # fmt: skip
+    proxies: int = _setting(
+        "XINHUO_PROXIES", 0, _number(0, 10),
+        "前面有几层自己的代理；据此从 X-Forwarded-For 取客户端地址",
+        "how many proxies of our own stand in front; by it the client's address is read from X-Forwarded-For",
     )  # fmt: skip
     request_seconds: int = _setting(
         "XINHUO_REQUEST_SECONDS", 30, _number(1, 600),
@@ -175,10 +231,33 @@ class Settings:
         "XINHUO_DRAIN_SECONDS", 30, _number(1, 600),
         "停止时处理完在途工作的时限（秒）", "how long a stop waits for work in flight, in seconds",
     )  # fmt: skip
+    service_key: str | None = _setting(
+        "XINHUO_SERVICE_KEY", None, _api_key,
+        "本服务访问其他服务所用的接口密钥（角色 service），由 xinhuo keys create 生成",
+        "the API key (role service) with which this service asks others; made by xinhuo keys create",
+        secret=True,
+    )  # fmt: skip
     keep_events_months: int = _setting(
         "XINHUO_KEEP_EVENTS_MONTHS", 0, _number(0, 1200),
         "保留最近多少个整月的事件，更早的按月删除，此后不能再重放；0 为全部保留",
         "how many whole months of events are kept; older ones are dropped by the month and cannot be replayed; 0: all",
+    )  # fmt: skip
+    oidc_issuer: str | None = _setting(
+        "XINHUO_OIDC_ISSUER", None, _service_url,
+        "统一身份服务（OpenID Connect）的地址；四项 XINHUO_OIDC_* 要么全设，要么全不设",
+        "issuer of the office's directory (OpenID Connect); set all four of XINHUO_OIDC_* or none",
+    )  # fmt: skip
+    oidc_client_id: str | None = _setting(
+        "XINHUO_OIDC_CLIENT_ID", None, _word, "本系统在统一身份服务的客户端 ID", "what the directory calls this system"
+    )
+    oidc_client_secret: str | None = _setting(
+        "XINHUO_OIDC_CLIENT_SECRET", None, _word,
+        "本系统在统一身份服务的客户端密钥", "the secret that the directory gave this system", secret=True,
+    )  # fmt: skip
+    oidc_redirect_url: str | None = _setting(
+        "XINHUO_OIDC_REDIRECT_URL", None, _page_url,
+        "统一身份登录后返回的地址，即门户的 /v1/oidc/callback",
+        "where the directory sends people back to: /v1/oidc/callback of the portal",
     )  # fmt: skip
     service_database_urls: Mapping[str, str] = field(default_factory=dict)
     service_urls: Mapping[str, str] = field(default_factory=dict)
@@ -225,6 +304,10 @@ def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
         except ValueError:
             shown = "…" if item.metadata["secret"] else repr(text)
             problems.append(f"{variable}={shown}：应为 / must be: {form_of(item.metadata['parse'])}")
+    missing = [variable for variable in _OIDC if not environment.get(variable, "").strip()]
+    if 0 < len(missing) < len(_OIDC):
+        given = ", ".join(variable for variable in _OIDC if variable not in missing)
+        problems.append(f"{given}：还缺 / must be: set with {', '.join(missing)}")
     databases = _of_each_service(environment, DATABASE_URL_OF, _database_url, problems)
     addresses = _of_each_service(environment, URL_OF, _service_url, problems)
     if problems:

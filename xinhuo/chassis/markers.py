@@ -11,16 +11,19 @@ from typing import Any, TypeVar
 
 from xinhuo.contracts.base import Event
 
+from .identity.actor import Access
+
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__xinhuo_mark__"
 
 
 @dataclass(frozen=True)
 class Http:
-    """A route: what it accepts and returns, and its limits."""
+    """A route: the right that it needs, what it accepts and returns, and its limits."""
 
     method: str
     path: str
+    right: str | None = None
     accepts: Any = None
     query: Any = None
     returns: Any = None
@@ -29,6 +32,16 @@ class Http:
     media_type: str | None = None
     coalesce: bool = False
     errors: tuple[type, ...] = ()
+    secret: bool = False
+    cookie: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One of several requests that are answered together."""
+
+    access: Access
+    body: Any
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ def http(
     method: str,
     path: str,
     *,
+    right: str | None = None,
     accepts: Any = None,
     query: Any = None,
     returns: Any = None,
@@ -68,17 +82,26 @@ def http(
     media_type: str | None = None,
     coalesce: bool = False,
     errors: tuple[type, ...] = (),
+    secret: bool = False,
+    cookie: str | None = None,
 ) -> Callable[[F], F]:
-    """Mark a method as the answer to ``method path``.
+    """Mark a method as the answer to ``method path`` for those who have the ``right`` of ``identity.rights``.
+
+    A service with a route that names none does not start; routes for everybody name ``PUBLIC_RIGHT``, and stand in
+    the closed list of ``web.guard``. Work finds by ``identity.actor.access_of(session)`` for whom it is done, and how
+    far the right reaches.
 
     The method is called as ``method(self, session, [body], [query], **path_arguments)`` inside one
     transaction; it gets ``body`` when ``accepts`` is a marshmallow schema or ``media_type`` names raw bytes,
     ``query`` when ``query`` is a schema. What it returns is dumped with the schema ``returns``, unless it is
     an ``Answer``. ``{name}`` in the path is an argument; ``{name:uuid}`` a UUID. With ``coalesce`` the method
-    takes a list of bodies from requests that arrived together and returns, for each, a value or an exception.
-    ``errors`` lists the rule errors the route can answer with, for the documentation.
+    takes a list of ``Submission`` from requests that arrived together and returns, for each, a value or an exception.
+    ``errors`` lists the rule errors the route can answer with, for the documentation. ``secret`` says that requests
+    hold a password or a key: an Idempotency-Key is passed over, so that not even a digest of one is stored. ``cookie``
+    names a cookie that the method gets as ``cookie``, None without one.
     """
-    return _mark(Http(method, path, accepts, query, returns, status, body_limit, media_type, coalesce, errors))
+    limits = (body_limit, media_type, coalesce, errors, secret, cookie)
+    return _mark(Http(method, path, right, accepts, query, returns, status, *limits))
 
 
 def subscribe(*events: type[Event], batch: int | None = None, gather: float = 0.0) -> Callable[[F], F]:

@@ -1,39 +1,49 @@
 """Keys: encryption of personal columns and stored answers, and keyed blind indexes for exact match.
 
-Every encrypted value names its algorithm (``a1`` is AES-256-GCM), so that others can be added beside it.
+What is encrypted with what says ``ciphers``; a key for each person is in ``person_keys``; the file is in ``key_file``.
 """
 
-import base64
 import hmac
-import os
-import secrets
+import time
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_NONCE = 12
+from . import ciphers
+from .ciphers import CannotDecrypt
+
+__all__ = ["BadKeyFile", "CannotDecrypt", "Keys"]
+
+#: An unknown master key makes a process look into the key file again, no oftener than this.
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 class BadKeyFile(Exception):
     """The master key file is missing, unreadable or not 32 bytes in base64; the text says what to do."""
 
 
-class CannotDecrypt(Exception):
-    """A stored value does not belong to this key or this place, or was changed."""
-
-
 class Keys:
-    """The keys of one installation, all derived from the master key."""
+    """The keys of one installation, derived from its master keys: the current one first, the oldest last.
 
-    def __init__(self, master: bytes) -> None:
-        if len(master) != 32:
+    The current one wraps the keys of persons, every one unwraps them. What must never change is derived from the
+    oldest. ``again`` reads the master keys anew: another process may have put a newer one before them.
+    """
+
+    def __init__(self, *masters: bytes, again: Callable[[], Sequence[bytes]] | None = None) -> None:
+        if not masters or any(len(master) != 32 for master in masters):
             raise BadKeyFile("主密钥应为 32 字节 / the master key must be 32 bytes")
-        self._cipher = AESGCM(_derive(master, b"xinhuo encryption 1"))
-        self._index_key = _derive(master, b"xinhuo blind index 1")
+        self._key = _derive(masters[-1], b"xinhuo encryption 1")
+        self._index_key = _derive(masters[-1], b"xinhuo blind index 1")
+        self._again = again
+        self._looked_at: float | None = None
+        self._take(masters)
+
+    def _take(self, masters: Sequence[bytes]) -> None:
+        self._wrapping = {name_of_master(master): _derive(master, b"xinhuo wrapping 1") for master in masters}
+        self.current = name_of_master(masters[0])
+        """The name of the master key that wraps."""
 
     def encrypt(self, text: str, place: str) -> str:
         """Encrypt a text for one place (``table.column``); elsewhere it cannot be decrypted."""
@@ -45,56 +55,45 @@ class Keys:
 
     def encrypt_bytes(self, data: bytes, place: str) -> bytes:
         """Encrypt bytes for one place; the result is ASCII."""
-        nonce = os.urandom(_NONCE)
-        return b"a1." + base64.b64encode(nonce + self._cipher.encrypt(nonce, data, place.encode()))
+        return ciphers.seal("a", self._key, data, place.encode())
 
     def decrypt_bytes(self, value: bytes, place: str) -> bytes:
         """Return the bytes; raises CannotDecrypt."""
-        algorithm, _, rest = value.partition(b".")
-        if algorithm != b"a1":
-            raise CannotDecrypt("unknown algorithm")
-        try:
-            raw = base64.b64decode(rest, validate=True)
-            return self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], place.encode())
-        except (InvalidTag, ValueError):  # ValueError: no base64 any more, or too short
-            raise CannotDecrypt("wrong key, wrong place, or changed") from None
+        return ciphers.unseal("a", self._key, value, place.encode())
 
     def blind_index(self, text: str, place: str) -> bytes:
         """Return the keyed hash under which equal texts of one place are found without being readable."""
         return hmac.digest(self._index_key, f"{place}\0{text}".encode(), sha256)
 
+    def wrap(self, key: bytes, bound: bytes) -> tuple[str, str]:
+        """Encrypt another key with the current master key; return the result and the name of that master key."""
+        name = self.current
+        return ciphers.seal("w", self._wrapping[name], key, bound).decode(), name
 
-def load_keys(path: Path) -> Keys:
-    """Read the master key; raises BadKeyFile with what to do."""
-    try:
-        return Keys(base64.b64decode(path.read_text(encoding="ascii").strip(), validate=True))
-    except FileNotFoundError:
-        raise BadKeyFile(
-            f"找不到主密钥 {path}：请从备份恢复，或用 xinhuo key create 新建（仅限全新安装） / "
-            f"no master key at {path}: restore it, or make one with 'xinhuo key create' for a new installation"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BadKeyFile(f"主密钥 {path} 无法使用（{type(error).__name__}） / the master key cannot be used") from None
+    def unwrap(self, wrapped: str, master: str, bound: bytes) -> bytes:
+        """Return a key that the named master key wrapped; raises CannotDecrypt."""
+        if master not in self._wrapping:
+            self._look_again()
+        if master not in self._wrapping:
+            raise CannotDecrypt("wrapped by a master key that is not in the key file")
+        return ciphers.unseal("w", self._wrapping[master], wrapped.encode(), bound)
+
+    def _look_again(self) -> None:
+        now = time.monotonic()
+        if self._again is None or (self._looked_at is not None and now - self._looked_at < _LOOK_AGAIN_SECONDS):
+            return
+        self._looked_at = now
+        try:
+            masters = self._again()
+        except BadKeyFile:
+            return
+        if _derive(masters[-1], b"xinhuo encryption 1") == self._key:
+            self._take(masters)
 
 
-def create_key_file(path: Path) -> None:
-    """Write a new random master key, readable by its owner only; an existing file is kept.
-
-    The file appears whole or not at all, so that a kill in between leaves no half key.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(base64.b64encode(os.urandom(32)).decode() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink()
+def name_of_master(master: bytes) -> str:
+    """Return the name by which a wrapped key says which master key wrapped it; nothing can be derived from it."""
+    return _derive(master, b"xinhuo name 1")[:8].hex()
 
 
 def _derive(master: bytes, purpose: bytes) -> bytes:

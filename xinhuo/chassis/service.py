@@ -1,6 +1,6 @@
 """What every service has: its runtime, and the housekeeping that keeps the chassis tables in shape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
@@ -8,9 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from . import logs, partitions
+from .audit_routes import AuditRoutes
 from .config import Settings
 from .db import Database, database_now
 from .desk.routes import DeadLetterRoutes
+from .identity.bearer import Bearer, NoBearer
+from .identity.tokens import Verifier, no_keys
 from .markers import job
 from .security import Keys
 
@@ -22,14 +25,16 @@ KEEP_ANSWERS = timedelta(hours=48)
 
 @dataclass
 class Runtime:
-    """What a running service needs from outside: its settings, database and keys."""
+    """What a running service needs from outside: settings, database, keys, what checks tokens, and its own token."""
 
     settings: Settings
     db: Database
     keys: Keys
+    verifier: Verifier = field(default_factory=lambda: Verifier(no_keys))
+    bearer: Bearer = field(default_factory=NoBearer)
 
 
-class Service(DeadLetterRoutes):
+class Service(DeadLetterRoutes, AuditRoutes):
     """Base of a service: subclasses set ``name`` and mark their methods; an adapter sets ``runtime``."""
 
     name: ClassVar[str]

@@ -175,6 +175,74 @@ SELECT setval(pg_get_serial_sequence('outbox', 'seq'), coalesce((SELECT max(seq)
 DROP TABLE outbox_divided;
 """
 
+#: What ``audit.row_hash`` computes, by the database itself, so that nobody who may insert can choose a hash.
+_AUDIT = """
+CREATE TABLE audit_log (
+    seq bigint PRIMARY KEY,
+    at timestamptz NOT NULL,
+    subject uuid,
+    role text NOT NULL,
+    unit text,
+    action text NOT NULL CHECK (action LIKE '%.%'),
+    object_kind text NOT NULL,
+    object_id text NOT NULL,
+    outcome text NOT NULL CHECK (outcome IN ('done', 'refused')),
+    before_hash bytea CHECK (length(before_hash) = 32),
+    after_hash bytea CHECK (length(after_hash) = 32),
+    reason text CHECK (length(reason) BETWEEN 1 AND 500),
+    trace_id text,
+    hash bytea NOT NULL
+);
+
+CREATE INDEX audit_log_by_object ON audit_log (object_id, seq);
+
+CREATE INDEX audit_log_by_subject ON audit_log (subject, seq);
+
+CREATE INDEX audit_log_by_action ON audit_log (action, seq);
+
+CREATE INDEX audit_log_by_time ON audit_log (at);
+
+CREATE TABLE audit_head (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    seq bigint NOT NULL,
+    hash bytea NOT NULL
+);
+
+INSERT INTO audit_head (seq, hash) VALUES (0, decode(repeat('00', 32), 'hex'));
+
+CREATE FUNCTION audit_chain() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    last audit_head;
+    spelled text;
+BEGIN
+    -- Held until the commit: the numbers have no gaps, and the order is that of the commits.
+    SELECT * INTO STRICT last FROM audit_head FOR UPDATE;
+    NEW.seq := last.seq + 1;
+    NEW.at := clock_timestamp();
+    SELECT string_agg(coalesce(octet_length(convert_to(part, 'UTF8')) || ':' || part, '-') || ';', '' ORDER BY n)
+    INTO spelled
+    FROM unnest(ARRAY[
+        NEW.seq::text, to_char(NEW.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\\:MI\\:SS.US'), NEW.subject::text,
+        NEW.role, NEW.unit, NEW.action, NEW.object_kind, NEW.object_id, NEW.outcome, encode(NEW.before_hash, 'hex'),
+        encode(NEW.after_hash, 'hex'), NEW.reason, NEW.trace_id]) WITH ORDINALITY AS parts (part, n);
+    NEW.hash := sha256(last.hash || convert_to(spelled, 'UTF8'));
+    UPDATE audit_head SET seq = NEW.seq, hash = NEW.hash;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER audit_log_chained BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION audit_chain();
+
+CREATE FUNCTION audit_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'audit_log is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+END
+$$;
+
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change();
+"""
+
 
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
@@ -222,6 +290,17 @@ def unite_outbox(connection: sa.Connection) -> None:
     """Take back what ``partition_outbox`` did."""
     _run(connection, "ALTER TABLE outbox RENAME TO outbox_divided")
     _run(connection, _OUTBOX + _INTO_ONE_PIECE + _OUTBOX_UNPUBLISHED + _OUTBOX_BY_TYPE)
+
+
+def add_audit(connection: sa.Connection) -> None:
+    """Add the audit log with its chain."""
+    for statement in _AUDIT.split("\n\n"):  # there are semicolons within
+        connection.execute(sa.text(statement))
+
+
+def drop_audit(connection: sa.Connection) -> None:
+    """Remove what ``add_audit`` made."""
+    _run(connection, "DROP TABLE audit_log, audit_head;\nDROP FUNCTION audit_chain, audit_refuse_change;\n")
 
 
 def _run(connection: sa.Connection, statements: str) -> None:

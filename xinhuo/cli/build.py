@@ -11,7 +11,11 @@ from sqlalchemy.exc import DBAPIError
 from xinhuo.chassis import logs, migrations, topology
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
 from xinhuo.chassis.db import Database, DatabaseUnavailable
-from xinhuo.chassis.security import BadKeyFile, load_keys
+from xinhuo.chassis.identity.bearer import KeyBearer, NoBearer
+from xinhuo.chassis.identity.keyring import KeyRing, fetch_from
+from xinhuo.chassis.identity.tokens import KeySource, Verifier
+from xinhuo.chassis.key_file import ask_command, load_keys
+from xinhuo.chassis.security import BadKeyFile, Keys
 from xinhuo.chassis.service import Runtime, Service
 from xinhuo.chassis.web import health, openapi
 from xinhuo.chassis.web.app import HttpApp
@@ -21,6 +25,9 @@ WRONG_KEY = (
     "this master key is not the one that personal data were encrypted with: give the right file in XINHUO_KEY_FILE, "
     "or restore it"
 )
+
+
+PORTAL = "portal"
 
 
 def service_class(name: str) -> type[Service]:
@@ -56,6 +63,11 @@ def key_path(settings: Settings) -> Path:
     return settings.key_file or settings.data / "master.key"
 
 
+def keys_of(settings: Settings) -> Keys:
+    """Return the keys of the installation; raises BadKeyFile."""
+    return ask_command(settings.key_command) if settings.key_command else load_keys(key_path(settings))
+
+
 def database(name: str, settings: Settings, *, role: str = "all") -> Database:
     """Return a service's database, not yet connected."""
     url = settings.database_url_of(name)
@@ -71,8 +83,24 @@ def database(name: str, settings: Settings, *, role: str = "all") -> Database:
 def make_service(name: str, settings: Settings, *, role: str = "all") -> Service:
     """Return a service with its runtime; raises BadKeyFile or BadSettings."""
     service = service_class(name)()
-    service.runtime = Runtime(settings, database(name, settings, role=role), load_keys(key_path(settings)))
+    db = database(name, settings, role=role)
+    service.runtime = Runtime(
+        settings,
+        db,
+        keys_of(settings),
+        Verifier(_key_source(name, settings, db)),
+        KeyBearer(settings.url_of("portal"), settings.service_key) if settings.service_key else NoBearer(),
+    )
     return service
+
+
+def _key_source(name: str, settings: Settings, db: Database) -> KeySource:
+    """Return where a service has the keys from that tokens are checked with: the portal from its own table."""
+    if name == PORTAL:
+        own_keys: type[Any] = importlib.import_module(f"services.{PORTAL}.signing").OwnKeys
+        source: KeySource = own_keys(db)
+        return source
+    return KeyRing(fetch_from(settings.url_of(PORTAL)))
 
 
 def make_app(

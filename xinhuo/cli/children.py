@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from xinhuo.chassis import logs
@@ -28,8 +29,9 @@ class ChildFailed(Exception):
 class Children:
     """Starts the processes, starts one again that ends by itself, and stops them all."""
 
-    def __init__(self, settings: Settings, environment: dict[str, str]) -> None:
-        self._settings, self._environment = settings, environment
+    def __init__(self, settings: Settings, environment: dict[str, str], keys: Mapping[str, str]) -> None:
+        """``keys`` are those with which services ask others."""
+        self._settings, self._environment, self._keys = settings, environment, keys
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
         self._stopping, self._ended = threading.Event(), threading.Event()
@@ -82,9 +84,10 @@ class Children:
         path.parent.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "xinhuo.cli.process", name, "--role", "all"]
         command += ["--port", str(self._settings.port_of(name)), "--parent", str(os.getpid())]
+        own = {"XINHUO_SERVICE_KEY": self._keys[name]} if name in self._keys else {}
         with path.open("ab") as output:
             self._processes[name] = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                command, env=self._environment | own, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
 

@@ -11,6 +11,8 @@ from .saving import partial_of
 if TYPE_CHECKING:
     import requests
 
+    from xinhuo.chassis.identity.bearer import Bearer
+
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _LONGEST_PAUSE = 5.0
 
@@ -49,17 +51,20 @@ class ApiProblem(Exception):
 class Api:
     """Talks to services by name; may be shared by threads, each gets connections of its own.
 
-    ``patience`` is for how many seconds a service that is away (connection refused, 503) is asked again.
+    ``bearer`` shows the tokens. ``patience`` is for how many seconds a service that is away (connection refused, 503)
+    is asked again.
     """
 
     def __init__(
         self,
         base_urls: Mapping[str, str],
         *,
+        bearer: "Bearer | None" = None,
         patience: float = 10.0,
         timeout: tuple[float, float] = (5.0, 120.0),
     ) -> None:
         self.base_urls = {service: url.rstrip("/") for service, url in base_urls.items()}
+        self.bearer = bearer
         self.patience = patience
         self.timeout = timeout
         self._local = threading.local()
@@ -113,9 +118,12 @@ class Api:
         url = self.base_urls[service]
         safe = repeatable or key is not None or method == "GET"
         sent = {**(headers or {}), **({"Idempotency-Key": key} if key else {})}
+        renewed = False
         until = time.monotonic() + self.patience
         pause = 0.1
         while True:
+            if self.bearer is not None:
+                sent["Authorization"] = f"Bearer {self.bearer.token()}"
             try:
                 response = self._session().request(
                     method,
@@ -133,6 +141,10 @@ class Api:
                 if response.status_code < 400:
                     return response
                 problem = _problem(response)
+                if problem.status == 401 and self.bearer is not None and not renewed:
+                    self.bearer.renew()
+                    renewed = True
+                    continue
                 if not _comes_later(problem) or time.monotonic() + pause > until:
                     if problem.status == 503:
                         raise ServiceAway(service, url, problem.detail)

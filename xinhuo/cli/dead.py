@@ -220,14 +220,13 @@ def _rehearse(name: str, db: "Database", session: "Session", chosen: "Chosen", m
     """Do what the handlers would do, in a transaction that is rolled back; they need the service's keys."""
     from xinhuo.chassis import config
     from xinhuo.chassis.desk import decisions
-    from xinhuo.chassis.security import load_keys
     from xinhuo.chassis.service import Runtime
 
     from . import build
 
     settings = config.load(os.environ)
     service = build.service_class(name)()
-    service.runtime = Runtime(settings, db, load_keys(build.key_path(settings)))
+    service.runtime = Runtime(settings, db, build.keys_of(settings))
     handlers, topics = decisions.handlers_of(service), decisions.topics_of(type(service))
     with redirect_stdout(sys.stderr):  # what the handlers log is none of the answer
         items = decisions.rehearse(session, handlers, topics, chosen, limit=most)

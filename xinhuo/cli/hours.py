@@ -1,5 +1,6 @@
 """``xinhuo hours``: import workbooks of hours, look at imports, and take them back."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -214,11 +215,17 @@ def _talking(url: str, as_json: bool) -> "Iterator[tuple[Api, Console]]":
     """Give a client and a console; what the service refuses becomes one message and an exit code."""
     from rich.console import Console
 
+    from xinhuo.chassis.identity.bearer import PortalAway
+
     from .client import Api, ApiProblem, ServiceAway
     from .imports import NothingMoves
+    from .signed_in import bearer_of
 
     try:
-        yield Api({"volunteers": url}, patience=3.0), Console(stderr=as_json, highlight=False, soft_wrap=True)
+        api = Api({"volunteers": url}, bearer=bearer_of(os.environ), patience=3.0)
+        yield api, Console(stderr=as_json, highlight=False, soft_wrap=True)
+    except PortalAway as error:
+        fail(Exit.UNAVAILABLE, f"{error.zh}\n{error.en}")
     except (ServiceAway, NothingMoves) as error:
         fail(Exit.UNAVAILABLE, str(error))
     except ApiProblem as problem:
@@ -226,7 +233,8 @@ def _talking(url: str, as_json: bool) -> "Iterator[tuple[Api, Console]]":
         if as_json:
             print_json({"error": {"status": problem.status, **problem.body}})
             raise typer.Exit(code) from None
-        fail(code, "\n".join(problem.lines()))
+        hint = ["请先运行 xinhuo login / run xinhuo login"] if problem.status == 401 else []
+        fail(code, "\n".join([*problem.lines(), *hint]))
     except OSError as error:
         fail(Exit.USAGE, f"文件无法读写 / the file cannot be read or written: {error.filename}: {saving.reason(error)}")
 

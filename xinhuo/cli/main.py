@@ -5,17 +5,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from xinhuo import __version__
 
-from . import doctor, reconcile
+from . import doctor, reconcile, signing_in
+from .accounts import app as accounts_app
+from .accounts import keys_app
+from .audit import app as audit_app
 from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
+from .master_key import app as key_app
 from .output import Json, fail, print_json
 from .prove.command import prove
 from .rebuild import app as rebuild_app
@@ -29,7 +33,6 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="数据库结构 / Database schemas.", no_args_is_help=True)
 subs_app = typer.Typer(help="部门订阅 / Subscriptions of departments.", no_args_is_help=True)
-key_app = typer.Typer(help="主密钥 / The master key.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(topology_app, name="topology")
 app.add_typer(subs_app, name="subs")
@@ -38,9 +41,15 @@ app.add_typer(events_app, name="events")
 app.add_typer(dead_app, name="dead")
 app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(key_app, name="key")
+app.add_typer(accounts_app, name="accounts")
+app.add_typer(audit_app, name="audit")
+app.add_typer(keys_app, name="keys")
+signing_in.register(app)
 app.command("doctor", epilog=EXIT_CODES)(doctor.command)
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)
 app.command("prove", epilog=EXIT_CODES)(prove)
+
+T = TypeVar("T")
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只说明将做什么 / Say what would be done, do nothing.")]
 #: SQLSTATEs of a schema, a table or a column that is not there, and of a right that is not there.
@@ -48,7 +57,7 @@ _OLD_SCHEMA = {"3F000", "42P01", "42703"}
 _NOT_ALLOWED = "42501"
 #: What the broker answers, by any of its names, to whom it knows not or lets not in; waiting would not help.
 _BROKER_SAYS_NO = ("AccessRefused", "ACCESS_REFUSED", "NotAllowed", "NOT_ALLOWED")
-Service = Annotated[str, typer.Argument(help="notices | volunteers | awards | notify")]
+Service = Annotated[str, typer.Argument(help="notices | volunteers | awards | notify | portal")]
 
 
 def _version(wanted: bool) -> None:
@@ -71,7 +80,7 @@ def up(
     data: Annotated[Path | None, typer.Option(help="数据目录 / Data folder [xinhuo-data]")] = None,
     port_base: Annotated[
         int | None,
-        typer.Option(min=1, max=65000, help="端口起点 / First port [8000]; notices +1 … notify +4"),
+        typer.Option(min=1, max=65000, help="端口起点 / First port [8000]; notices +1 … portal +5"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="跑完示例即退出 / Show the sample working, then exit.")] = False,
     sample: Annotated[bool, typer.Option(help="装入示例数据 / Load the sample data.")] = True,
@@ -183,41 +192,28 @@ def subs_events(as_json: Json = False) -> None:
         typer.echo(f"{item['type']:<40} {item['what']}")
 
 
-@key_app.command("create")
-def key_create(
-    path: Annotated[Path | None, typer.Argument(help="文件 / File [XINHUO_KEY_FILE or data/master.key]")] = None,
-    dry_run: DryRun = False,
-) -> None:
-    """新建主密钥（已有则保留）/ Make a new master key; an existing one is kept."""
-    from xinhuo.chassis import config, security
-
-    from . import build
-
-    with explained():
-        target = path or build.key_path(config.load(os.environ))
-        existed = target.exists()
-        if not dry_run:
-            security.create_key_file(target)
-    word = "已存在，保留 / kept" if existed else "将新建 / would make" if dry_run else "已新建 / made"
-    typer.echo(f"{word}: {target}")
-
-
-def _each_database(
-    service: str | None, work: Callable[[str, Any, Path], dict[str, Any]], as_json: bool
-) -> list[dict[str, Any]]:
+def each_database(service: str | None, work: Callable[[str, Any, Path], T]) -> dict[str, T]:
+    """Do the work on the database of one service, or of all; return what came of it by service."""
     from xinhuo.chassis import config
 
     from . import build
 
-    rows = []
+    done = {}
     with explained():
         settings = config.load(os.environ)
         for name in [_known_service(service)] if service else config.SERVICES:
             db = build.database(name, settings)
             try:
-                rows.append(work(name, db, build.versions_of(name)))
+                done[name] = work(name, db, build.versions_of(name))
             finally:
                 db.close()
+    return done
+
+
+def _each_database(
+    service: str | None, work: Callable[[str, Any, Path], dict[str, Any]], as_json: bool
+) -> list[dict[str, Any]]:
+    rows = list(each_database(service, work).values())
     if as_json:
         print_json({"services": rows})
     else:

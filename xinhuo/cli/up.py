@@ -19,12 +19,13 @@ from rich.console import Console
 from xinhuo.chassis import config, logs, migrations
 from xinhuo.chassis.config import SERVICES, Settings
 from xinhuo.chassis.db import Database
-from xinhuo.chassis.security import create_key_file
+from xinhuo.chassis.key_file import create_key_file
 
-from . import build
+from . import build, installing
 from .embedded import EmbeddedPostgres, EmbeddedPostgresError
 from .exits import Exit
 
+_FIRST_ADMIN = "admin"
 _LOG_BYTES = 10 * 1024 * 1024
 
 
@@ -52,6 +53,13 @@ def run(
     started = time.monotonic()
     out = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     settings = config.load(environment, data=data, port_base=port_base)
+    if with_sample and settings.environment == "production":
+        raise config.BadSettings(
+            [
+                "XINHUO_ENVIRONMENT=production 时不装入示例数据和试用账号：请加 --no-sample / "
+                "no sample data and no demo accounts in production: add --no-sample"
+            ]
+        )
     stop = _stop_flag()
     try:
         with contextlib.ExitStack() as stack:
@@ -59,7 +67,7 @@ def run(
             databases = {name: build.database(name, settings, role="up") for name in SERVICES}
             for db in databases.values():
                 stack.callback(db.close)
-            failure = stack.enter_context(_services(settings))
+            failure = stack.enter_context(_services(settings, installing.service_keys(settings)))
             out.print(f"[bold]薪火已就绪 / ready[/bold] {time.monotonic() - started:.1f} s")
             if with_sample:
                 try:
@@ -68,6 +76,8 @@ def run(
                     if postgres is not None:
                         postgres.check_running()  # when it is what ended, that is the thing to say
                     raise
+            else:
+                _show_first_admin(settings, out)
             if not once:
                 # Being told to stop while serving is the normal end; before that it is an interruption.
                 with contextlib.suppress(KeyboardInterrupt):
@@ -126,7 +136,8 @@ def _prepare(settings: Settings, stack: contextlib.ExitStack, out: Console) -> t
         postgres = EmbeddedPostgres(folder, on_wait=lambda seconds: _say_waiting(out, seconds))
         settings = replace(settings, database_url=postgres.start())
         stack.callback(postgres.stop)
-    create_key_file(build.key_path(settings))
+    if settings.key_command is None:
+        create_key_file(build.key_path(settings))
     for name in SERVICES:
         db = build.database(name, settings)
         migrations.upgrade(db, build.versions_of(name))
@@ -164,7 +175,7 @@ def _port_taken(name: str, port: int, base: int) -> str:
 
 
 @contextlib.contextmanager
-def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
+def _services(settings: Settings, keys: Mapping[str, str]) -> Iterator[Callable[[], Exception | None]]:
     """Run all services in the block; what it gives tells the error, if any, that ended a part of them."""
     if settings.amqp_uri:
         from .broker import apply_topology
@@ -172,7 +183,7 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
 
         build.check_adapter(settings)
         apply_topology({"AMQP_URI": settings.amqp_uri})
-        children = Children(settings, _child_environment(settings))
+        children = Children(settings, _child_environment(settings), keys)
         try:
             children.start()
             try:
@@ -186,7 +197,7 @@ def _services(settings: Settings) -> Iterator[Callable[[], Exception | None]]:
     from xinhuo.chassis.adapters.inprocess import InProcess
     from xinhuo.chassis.adapters.threaded_http import Slots
 
-    services = [build.make_service(name, settings) for name in SERVICES]
+    services = [build.make_service(name, replace(settings, service_key=keys.get(name))) for name in SERVICES]
     for service in services:
         build.check_key(service)
     everything = InProcess(services, build.full_topology())
@@ -225,10 +236,15 @@ def _child_environment(settings: Settings) -> dict[str, str]:
 def _show_sample(
     settings: Settings, databases: dict[str, Database], started: float, out: Console, *, as_json: bool
 ) -> None:
+    from xinhuo.chassis.identity.bearer import KeyBearer
+
+    from . import demo
     from .client import Api
     from .sample import load, report
 
-    api = Api({name: f"http://{settings.host}:{settings.port_of(name)}" for name in SERVICES})
+    # As a clerk of the office would: by a key of its own, made anew at each start.
+    bearer = KeyBearer(settings.url_of("portal"), installing.key_of_role(settings, "示例导入 sample", "clerk"))
+    api = Api({name: settings.url_of(name) for name in SERVICES}, bearer=bearer)
     load.load_sample(api, settings.data.absolute(), console=out)
     figures = report.settled_report(databases, api, settings.data.absolute(), console=out)
     seconds = round(time.monotonic() - started, 1)
@@ -236,6 +252,23 @@ def _show_sample(
         print(json.dumps(figures.as_json(seconds), ensure_ascii=False), flush=True)
     else:
         report.print_table(figures, seconds, out)
+    if accounts := demo.make_accounts(settings, databases["volunteers"]):
+        demo.show(accounts, out)
+
+
+def _show_first_admin(settings: Settings, out: Console) -> None:
+    """Say how the first administrator gets in, as long as nobody can sign in."""
+    from services.portal.domain.accounts import AdminExists, LoginTaken
+
+    try:
+        secret = installing.first_admin_of(settings, _FIRST_ADMIN)
+    except (AdminExists, LoginTaken):
+        return
+    out.print(
+        f"\n第一个局管理员 / first administrator: {_FIRST_ADMIN}\n一次性链接 / one-time link: {secret}\n"
+        "设置密码 / set the password: xinhuo activate",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _show_addresses(settings: Settings, out: Console) -> None:

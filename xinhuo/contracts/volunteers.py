@@ -1,4 +1,5 @@
-"""What the volunteers service announces: service time that counts, and time that no longer does."""
+"""What the volunteers service announces: service time that counts, time that no longer does, and persons
+who were erased."""
 
 from datetime import date
 from uuid import UUID
@@ -32,3 +33,9 @@ class HoursReversed(Event, topic="volunteers.hours_reversed.v1", public=True, su
     served_on: date
     minutes: int
     reason_code: str
+
+
+class PersonErased(Event, topic="volunteers.person_erased.v1", subject="volunteer_id"):
+    """A person was erased on request: nothing is shown of him any more, and every total stays."""
+
+    volunteer_id: Internal[UUID]

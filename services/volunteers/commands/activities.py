@@ -8,10 +8,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis import audit
 from xinhuo.chassis.ids import new_id
 
-from .. import domain
+from .. import domain, reach
 from ..domain import registry
+from ..models import activities
 from .teams import require_team, require_unit
 
 _INSERT = sa.text(
@@ -24,7 +26,6 @@ _INSERT = sa.text(
     RETURNING id
     """
 )
-_SAME_NUMBER = sa.text("SELECT id FROM activities WHERE number = :number")
 _COUNT = sa.text(
     """
     INSERT INTO activity_counters AS counter (year, last) VALUES (:year, 1)
@@ -46,7 +47,7 @@ def create_activity(session: Session, form: Mapping[str, Any], *, now: datetime)
     """
     starts_at, ends_at = domain.check_activity_time(form["starts_at"], form["ends_at"])
     unit_code = require_team(session, form["team_code"])
-    if form.get("unit_code") is not None:
+    if form.get("unit_code") not in (None, unit_code):
         unit_code = form["unit_code"]
         require_unit(session, unit_code)
     notice = form.get("notice")
@@ -65,10 +66,13 @@ def create_activity(session: Session, form: Mapping[str, Any], *, now: datetime)
         "now": now,
     }
     if row["number"] is None:
-        return _insert_with_next_number(session, row, domain.local_date(starts_at).year)
-    if session.scalar(_INSERT, row) is None:
-        raise registry.ActivityNumberTaken(row["number"], str(session.scalar(_SAME_NUMBER, row)))
+        _insert_with_next_number(session, row, domain.local_date(starts_at).year)
+    elif session.scalar(_INSERT, row) is None:
+        taken = sa.select(activities.c.id).where(activities.c.number == row["number"], *reach.of_activities(session))
+        other = session.scalar(taken)
+        raise registry.ActivityNumberTaken(row["number"], str(other) if other else None)
     made: UUID = row["id"]
+    audit.record(session, "activity.created", "activity", made, after=row)
     return made
 
 
@@ -81,10 +85,9 @@ def _open_notice(session: Session, number: str, category: str) -> UUID:
     return notice_id
 
 
-def _insert_with_next_number(session: Session, row: dict[str, Any], year: int) -> UUID:
+def _insert_with_next_number(session: Session, row: dict[str, Any], year: int) -> None:
     while True:
         row["number"] = registry.activity_number(year, session.scalar(_COUNT, {"year": year}))
-        made: UUID | None = session.scalar(_INSERT, row)
-        if made is not None:
-            return made
+        if session.scalar(_INSERT, row) is not None:
+            return
         # Somebody chose this very number by hand: the counter moves on.

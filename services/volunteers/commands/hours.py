@@ -14,15 +14,16 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis import outbox
+from xinhuo.chassis import audit, outbox
 from xinhuo.chassis.db import ask_with_time
 from xinhuo.chassis.errors import RuleError
+from xinhuo.chassis.identity.actor import Access, Reach, access_of
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.roundtrips import ask, at_commit
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
-from .. import domain
-from ..models import Entered, Entry, Existing, Reversed, Served
+from .. import domain, reach
+from ..models import Entered, Entry, Existing, Reversed, Served, ledger_entries
 from .diary import Diary, Span
 from .limits import day_limit
 
@@ -31,6 +32,18 @@ _ACTIVITIES = sa.text(
     """
     SELECT id, team_code, unit_code, category, starts_at, ends_at FROM activities
     WHERE id = ANY(CAST(:ids AS uuid[]))
+    """
+)
+#: The units above that of each activity, its own included: whoever is to log there must be of one of them.
+_ABOVE = sa.text(
+    """
+    WITH RECURSIVE above AS (
+        SELECT DISTINCT unit_code AS unit, unit_code AS code FROM activities WHERE id = ANY(CAST(:ids AS uuid[]))
+        UNION
+        SELECT above.unit, known.parent_code
+        FROM above JOIN known_units AS known ON known.code = above.code AND known.parent_code IS NOT NULL
+    )
+    SELECT unit, code FROM above
     """
 )
 _SPANS = sa.text(
@@ -50,24 +63,24 @@ _ENTER = sa.text(
         FROM unnest(
             CAST(:ids AS uuid[]), CAST(:volunteers AS uuid[]), CAST(:activities AS uuid[]),
             CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:days AS date[]),
-            CAST(:minutes AS integer[]), CAST(:attention AS boolean[]))
-            AS n (id, volunteer_id, activity_id, started_at, ended_at, served_on, minutes, needs_attention)
+            CAST(:minutes AS integer[]), CAST(:attention AS boolean[]), CAST(:recorders AS uuid[]))
+            AS n (id, volunteer_id, activity_id, started_at, ended_at, served_on, minutes, needs_attention, recorded_by)
         JOIN activities AS a ON a.id = n.activity_id
     ), spans AS (
         INSERT INTO service_spans (entry_id, volunteer_id, activity_id, span, served_on, minutes)
         SELECT id, volunteer_id, activity_id, tstzrange(started_at, ended_at), served_on, minutes FROM new
     )
     INSERT INTO ledger_entries (id, kind, volunteer_id, activity_id, team_code, unit_code, category, started_at,
-        ended_at, served_on, minutes, source, import_id, needs_attention, recorded_at)
+        ended_at, served_on, minutes, source, import_id, needs_attention, recorded_at, recorded_by)
     SELECT id, 'entry', volunteer_id, activity_id, team_code, unit_code, category, started_at,
-        ended_at, served_on, minutes, :source, CAST(:import_id AS uuid), needs_attention, :now
+        ended_at, served_on, minutes, :source, CAST(:import_id AS uuid), needs_attention, :now, recorded_by
     FROM new
     """
 )
 _ENTRIES = sa.text(
     """
     SELECT id, kind, reverses, volunteer_id, activity_id, team_code, unit_code, category, started_at, ended_at,
-        served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at
+        served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at, recorded_by
     FROM ledger_entries WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )
@@ -80,9 +93,11 @@ _REVERSE = sa.text(
         DELETE FROM service_spans WHERE entry_id = ANY(CAST(:reversed AS uuid[]))
     )
     INSERT INTO ledger_entries (id, kind, reverses, volunteer_id, activity_id, team_code, unit_code, category,
-        started_at, ended_at, served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at)
+        started_at, ended_at, served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at,
+        recorded_by)
     SELECT new.reversal_id, 'reversal', e.id, e.volunteer_id, e.activity_id, e.team_code, e.unit_code, e.category,
-        e.started_at, e.ended_at, e.served_on, -e.minutes, e.source, e.import_id, false, :reason_code, :now
+        e.started_at, e.ended_at, e.served_on, -e.minutes, e.source, e.import_id, false, :reason_code, :now,
+        CAST(:recorded_by AS uuid)
     FROM new JOIN ledger_entries AS e ON e.id = new.entry_id
     """
 )
@@ -113,45 +128,55 @@ def log_hours(
     session: Session,
     items: Sequence[Served],
     *,
+    by: Sequence[Access] | None = None,
     now: datetime | None = None,
     source: str = "api",
     import_id: UUID | None = None,
 ) -> list[Entered | Existing | RuleError]:
     """Enter service time in the ledger, each item for itself, and record ``HoursLogged`` for each new entry.
 
-    ``now`` is the database's time, asked for when it is not given.
+    ``by`` says for whom each item is entered, by default all for whom the session works; an activity that is out of
+    his reach is unknown. ``now`` is the database's time, asked for when it is not given.
     Returns one outcome for each item, in order: ``Entered``; ``Existing`` when the ledger holds exactly this
     service (same volunteer, activity, start, end and minutes); or the broken rule: ``VolunteerUnknown``,
     ``VolunteerNotVerified``, ``ActivityUnknown``, ``EndsBeforeStart``, ``InvalidHours``, ``ServedInFuture``,
-    ``OutsideActivity``, ``OverlappingService`` naming the other entry, ``DayLimitExceeded``. Of two items that
-    exclude each other the first wins. A batch of any size asks once and writes once, and asks once more when
-    something exists.
+    ``OutsideActivity``, ``OverlappingService`` naming the other entry if it is in reach, ``DayLimitExceeded``. Of two
+    items that exclude each other the first wins. A batch of any size asks once and writes once, and asks once more
+    when something exists.
     """
     if not items:
         return []
+    by = by or [access_of(session)] * len(items)
     times = [(domain.as_instant(item.started_at), domain.as_instant(item.ended_at)) for item in items]
-    told, (people, activities, spans) = ask_with_time(
-        session,
+    activity_ids = {"ids": list({item.activity_id for item in items})}
+    asked = [
         (_LOCK, {"ids": list({item.volunteer_id for item in items})}),
-        (_ACTIVITIES, {"ids": list({item.activity_id for item in items})}),
+        (_ACTIVITIES, activity_ids),
         (_SPANS, _windows(items, times)),
-    )
+    ]
+    if any(access.reach is Reach.OWN for access in by):
+        asked.append((_ABOVE, activity_ids))
+    told, (people, activities, spans, *above) = ask_with_time(session, *asked)
+    units_above = {(unit, code) for found in above for unit, code in found}
     now = now or told
     states = dict(people)
     places = {key: _Activity(*described) for key, *described in activities}
-    checked = [_check_alone(item, time, states, places, now) for item, time in zip(items, times, strict=True)]
+    checked = [
+        _check_alone(item, time, states, _reached(places.get(item.activity_id), access, units_above), now)
+        for item, time, access in zip(items, times, by, strict=True)
+    ]
     diaries: defaultdict[UUID, Diary] = defaultdict(Diary)
     for volunteer_id, *span in spans:
         diaries[volunteer_id].add(Span(*span))
     entered: dict[UUID, Entry] = {}
     outcomes: list[Entry | UUID | RuleError] = []
-    for item, served in zip(items, checked, strict=True):
+    for item, served, access in zip(items, checked, by, strict=True):
         if isinstance(served, RuleError):
             outcomes.append(served)
             continue
         diary = diaries[item.volunteer_id]
         try:
-            outcome = _admit(diary, item, served, places[item.activity_id], now, source, import_id)
+            outcome = _admit(diary, item, served, places[item.activity_id], now, source, import_id, access)
         except RuleError as error:
             outcomes.append(error)
             continue
@@ -159,6 +184,7 @@ def log_hours(
             entered[outcome.id] = outcome
         outcomes.append(outcome)
     _enter(session, list(entered.values()), now, source, import_id)
+    _hide_foreign(session, outcomes, by)
     known = entered | _load_entries(session, {one for one in outcomes if isinstance(one, UUID)} - entered.keys())
     return [
         Entered(one) if isinstance(one, Entry) else Existing(known[one]) if isinstance(one, UUID) else one
@@ -177,6 +203,7 @@ def reverse_entry(session: Session, entry_id: UUID, reason_code: str, now: datet
     [outcome] = reverse_entries(session, [entry_id], reason_code, now)
     if isinstance(outcome, RuleError):
         raise outcome
+    audit.record(session, "hours.reversed", "ledger_entry", entry_id, reason=reason_code)
     return outcome.entry
 
 
@@ -185,15 +212,21 @@ def reverse_entries(
 ) -> list[Reversed | RuleError]:
     """Take entries back, each for itself, and record ``HoursReversed`` for each; the time can be logged again.
 
-    Returns one outcome for each id, in order: ``Reversed`` with the new ledger row, ``EntryNotFound``,
+    Returns one outcome for each id, in order: ``Reversed`` with the new ledger row, ``EntryNotFound`` (also for what
+    is out of reach),
     ``ReversalIsFinal``, or ``EntryAlreadyReversed`` naming the reversal. Uses five statements for any number.
     """
     entries = _load_entries(session, set(entry_ids))
+    if access_of(session).reach is not Reach.ALL:
+        in_reach = sa.select(ledger_entries.c.id).where(ledger_entries.c.id.in_(entries), *reach.of_entries(session))
+        entries = {entry_id: entries[entry_id] for entry_id in session.scalars(in_reach)}
     lock_volunteers(session, {entry.volunteer_id for entry in entries.values()})
     reversals: dict[UUID, UUID] = {}
     if entries:
         found = session.execute(_REVERSALS, {"ids": list(entries)})
         reversals = {entry_id: reversal_id for entry_id, reversal_id in found}
+    actor = access_of(session).actor
+    recorded_by = actor.subject if actor else None
     outcomes: list[Reversed | RuleError] = []
     for entry_id in entry_ids:
         entry = entries.get(entry_id)
@@ -206,7 +239,7 @@ def reverse_entries(
         except RuleError as error:
             outcomes.append(error)
             continue
-        reversal = _reversal_of(entry, reason_code, now)
+        reversal = _reversal_of(entry, reason_code, now, recorded_by)
         reversals[entry_id] = reversal.id
         outcomes.append(Reversed(reversal))
     made = [outcome.entry for outcome in outcomes if isinstance(outcome, Reversed)]
@@ -218,6 +251,7 @@ def reverse_entries(
                 "reversed": [reversal.reverses for reversal in made],
                 "reason_code": reason_code,
                 "now": now,
+                "recorded_by": recorded_by,
             },
         )
     outbox.record_all(session, [_hours_reversed(reversal) for reversal in made])
@@ -257,7 +291,7 @@ def _check_alone(
     item: Served,
     times: tuple[datetime, datetime],
     people: dict[UUID, str],
-    activities: dict[UUID, _Activity],
+    activity: _Activity | None,
     now: datetime,
 ) -> domain.ServiceTime | RuleError:
     """Check the rules that need no other entry."""
@@ -266,7 +300,6 @@ def _check_alone(
         if state is None:
             raise domain.VolunteerUnknown
         domain.check_verified(domain.VolunteerStatus(state))
-        activity = activities.get(item.activity_id)
         if activity is None:
             raise domain.ActivityUnknown
         started_at, ended_at = times
@@ -289,6 +322,7 @@ def _admit(
     now: datetime,
     source: str,
     import_id: UUID | None,
+    access: Access,
 ) -> Entry | UUID:
     """Return a new entry that the diary then holds too, or the id of the one that is the same."""
     other = diary.overlapping(served.started_at, served.ended_at)
@@ -318,6 +352,7 @@ def _admit(
         import_id=import_id,
         needs_attention=needs_attention,
         recorded_at=now,
+        recorded_by=access.actor.subject if access.actor else None,
     )
     diary.add(Span(served.started_at, served.ended_at, item.activity_id, served.served_on, served.minutes, entry.id))
     return entry
@@ -337,6 +372,7 @@ def _enter(session: Session, entries: Sequence[Entry], now: datetime, source: st
         "days": [entry.served_on for entry in entries],
         "minutes": [entry.minutes for entry in entries],
         "attention": [entry.needs_attention for entry in entries],
+        "recorders": [entry.recorded_by for entry in entries],
     }
     at_commit(session, _ENTER, columns | {"source": source, "import_id": import_id, "now": now})
     outbox.record_all(
@@ -357,7 +393,30 @@ def _enter(session: Session, entries: Sequence[Entry], now: datetime, source: st
     )
 
 
-def _reversal_of(entry: Entry, reason_code: str, now: datetime) -> Entry:
+def _reached(activity: _Activity | None, access: Access, units_above: Collection[tuple[str, str]]) -> _Activity | None:
+    """Return the activity if it is in reach: what is not, is unknown."""
+    if activity is None or access.reach is Reach.ALL or access.actor is None:
+        return activity
+    if access.reach is Reach.OWN:
+        return activity if (activity.unit_code, access.actor.unit) in units_above else None
+    return activity if access.reach is Reach.TEAM and activity.team_code == access.actor.team else None
+
+
+def _hide_foreign(session: Session, outcomes: list[Entry | UUID | RuleError], by: Sequence[Access]) -> None:
+    """Leave in the refusals only those entries that are in reach of whoever is told."""
+    named: defaultdict[Access, dict[int, UUID]] = defaultdict(dict)
+    for place, (outcome, access) in enumerate(zip(outcomes, by, strict=True)):
+        if isinstance(outcome, domain.OverlappingService) and access.reach is not Reach.ALL:
+            named[access][place] = UUID(str(outcome.extra["other"]))
+    for access, others in named.items():
+        wanted = sa.select(ledger_entries.c.id).where(ledger_entries.c.id.in_(set(others.values())))
+        reached = set(session.scalars(wanted.where(*reach.of_entries(session, access))))
+        for place, other in others.items():
+            if other not in reached:
+                outcomes[place] = domain.OverlappingService(None)
+
+
+def _reversal_of(entry: Entry, reason_code: str, now: datetime, recorded_by: UUID | None) -> Entry:
     return Entry(
         id=new_id(),
         kind="reversal",
@@ -376,6 +435,7 @@ def _reversal_of(entry: Entry, reason_code: str, now: datetime) -> Entry:
         needs_attention=False,
         reason_code=reason_code,
         recorded_at=now,
+        recorded_by=recorded_by,
     )
 
 

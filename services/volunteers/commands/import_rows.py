@@ -7,41 +7,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis import outbox
 from xinhuo.chassis.errors import RuleError
 from xinhuo.chassis.security import Keys
 
-from .. import domain
+from .. import domain, reach
 from ..domain.workbook_cells import NameMismatch, OverlappingRow, PersonMismatch
-from ..models import Entered, Existing, Served
+from ..models import Entered, Existing, Served, activities, volunteers
+from ..sealed import id_number_index, name_index
 from ..workbooks import Finding, Outcome, Outcomes, Reading, Row
 from .hours import lock_volunteers, log_hours
-from .people import id_number_index, name_index
 
 #: Rows entered by one call, with a fixed number of statements each.
 SLICE = 1000
 #: The kind of document of the column 身份证号: the resident identity card.
 _IDENTITY_CARD = "01"
 
-_BY_ID_NUMBER = sa.text(
-    """
-    SELECT id, volunteer_no, name_index, id_number_index FROM volunteers
-    WHERE id_number_index = ANY(CAST(:keys AS bytea[]))
-    """
-)
-_BY_VOLUNTEER_NO = sa.text(
-    """
-    SELECT id, volunteer_no, name_index, id_number_index FROM volunteers
-    WHERE volunteer_no = ANY(CAST(:keys AS text[]))
-    """
-)
-_ACTIVITIES = sa.text("SELECT number, id FROM activities WHERE number = ANY(CAST(:keys AS text[]))")
 
 #: In which column a rule's mistake is marked, by the pointer of its error: the first one that the workbook has.
 _CELLS = {
@@ -63,6 +51,8 @@ class _Line(NamedTuple):
 class _Person(NamedTuple):
     id: UUID
     name_index: bytes
+    reached: bool
+    """Whether who imports may see the person; of others, a workbook tells nothing that it did not know."""
 
 
 @dataclass
@@ -149,13 +139,14 @@ def _identify(session: Session, keys: Keys, examined: Examined) -> list[_Line]:
         number: id_number_index(keys, _IDENTITY_CARD, number)
         for number in {row.id_number for row in rows if row.id_number}
     }
-    by_index = _people(session, _BY_ID_NUMBER, list(indexes.values()), "id_number_index")
+    by_index = _people(session, volunteers.c.id_number_index, list(indexes.values()))
     numbers = sorted({row.volunteer.upper() for row in rows if row.volunteer})
-    by_number = _people(session, _BY_VOLUNTEER_NO, numbers, "volunteer_no")
-    activities = {
+    by_number = _people(session, volunteers.c.volunteer_no, numbers)
+    known = sa.select(activities.c.number, activities.c.id).where(*reach.of_activities(session))
+    activity_ids = {
         number: activity_id
         for part in _parts(sorted({row.activity for row in rows}))
-        for number, activity_id in session.execute(_ACTIVITIES, {"keys": part})
+        for number, activity_id in session.execute(known.where(_is_any(activities.c.number, part)))
     }
     names = {name: name_index(keys, name) for name in {row.name for row in rows}}
     lines = []
@@ -164,10 +155,12 @@ def _identify(session: Session, keys: Keys, examined: Examined) -> list[_Line]:
         try:
             person = _one_person(row, indexes, by_index, by_number)
             if person.name_index != names[row.name]:
-                raise NameMismatch().at("/name")
+                if person.reached:
+                    raise NameMismatch().at("/name")
+                raise domain.VolunteerUnknown(pointer="/volunteer_id" if row.id_number else "/volunteer")
         except RuleError as error:
             faults.append(error)
-        activity_id = activities.get(row.activity)
+        activity_id = activity_ids.get(row.activity)
         if activity_id is None:
             faults.append(domain.ActivityUnknown())
         if faults or activity_id is None:
@@ -192,6 +185,10 @@ def _one_person(
         if numbered is None:
             raise domain.VolunteerUnknown(pointer="/volunteer")
         if found is not None and numbered.id != found.id:
+            if not found.reached:
+                raise domain.VolunteerUnknown
+            if not numbered.reached:
+                raise domain.VolunteerUnknown(pointer="/volunteer")
             raise PersonMismatch().at("/volunteer")
         found = numbered
     if found is None:
@@ -199,15 +196,19 @@ def _one_person(
     return found
 
 
-def _people(session: Session, query: sa.TextClause, wanted: Sequence[object], key: str) -> dict[object, _Person]:
+def _people(session: Session, column: sa.Column[Any], wanted: Sequence[object]) -> dict[object, _Person]:
+    """Return people by what the column holds of them."""
+    reached = sa.and_(sa.true(), *reach.people(session))
+    query = sa.select(column, volunteers.c.id, volunteers.c.name_index, reached)
     found: dict[object, _Person] = {}
     for part in _parts(wanted):
-        for row in session.execute(query, {"keys": part}).mappings():
-            value = row[key]
-            found[bytes(value) if isinstance(value, memoryview) else value] = _Person(
-                row["id"], bytes(row["name_index"])
-            )
+        for key, volunteer_id, name, seen in session.execute(query.where(_is_any(column, part))):
+            found[key] = _Person(volunteer_id, name, bool(seen))
     return found
+
+
+def _is_any(column: sa.Column[Any], keys: Sequence[object]) -> sa.ColumnElement[bool]:
+    return column == sa.func.any(sa.bindparam(None, list(keys), type_=ARRAY(column.type)))
 
 
 def _parts(items: Sequence[object]) -> Iterable[Sequence[object]]:
@@ -216,7 +217,8 @@ def _parts(items: Sequence[object]) -> Iterable[Sequence[object]]:
 
 def _in_this_file(error: RuleError, rows_by_entry: dict[UUID, int]) -> RuleError:
     """Say the row instead of the entry when the time overlaps that of another row, whose entry may be rehearsed."""
-    if isinstance(error, domain.OverlappingService) and (row := rows_by_entry.get(UUID(str(error.extra["other"])))):
+    other = error.extra.get("other") if isinstance(error, domain.OverlappingService) else None
+    if other and (row := rows_by_entry.get(UUID(str(other)))):
         return OverlappingRow(row).at(error.pointer or "/started_at")
     return error
 

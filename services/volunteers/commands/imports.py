@@ -20,13 +20,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis import faultpoints, outbox
+from xinhuo.chassis import audit, faultpoints, outbox
 from xinhuo.chassis.db import Database, database_now
+from xinhuo.chassis.identity.actor import SYSTEM, Access, Actor, Reach, access_of, grant
+from xinhuo.chassis.identity.rights import reach_of
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.rules import DatedRule, in_force, load_rules
 from xinhuo.chassis.security import Keys
 
-from .. import domain, workbooks
+from .. import domain, reach, workbooks
 from ..domain import Confirm, ImportState
 from ..domain.workbooks import ImportExpired
 from .hours import lock_volunteers, reverse_entries
@@ -39,6 +41,7 @@ SHOWN_PROBLEMS = 100
 #: many as a message may come back: a night of ten power cuts is not the fault of the import.
 MOST_ATTEMPTS = 20
 UNDO_REASON = "import_undone"
+_RIGHT = "hours:import"
 _RULES = Path(__file__).resolve().parents[1] / "rules"
 
 _LOCK_FILE = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(encode(:hash, 'hex'), 0))")
@@ -51,9 +54,10 @@ _SEEN = sa.text(
 _INSERT = sa.text(
     """
     INSERT INTO imports (id, state, file_hash, file_size, file_name, workbook, preview, outcomes, rows, valid, invalid,
-        existing, problems, counts, checked_at, expires_at)
+        existing, problems, counts, checked_at, expires_at, made_by, made_as, unit_code)
     VALUES (:id, 'checked', :file_hash, :file_size, :file_name, :workbook, :preview, :outcomes, :rows, :valid, :invalid,
-        :existing, :problems, CAST(:counts AS jsonb), :now, :expires_at)
+        :existing, :problems, CAST(:counts AS jsonb), :now, :expires_at,
+        :made_by, :made_as, :unit_code)
     """
 )
 _FOR_UPDATE = sa.text(
@@ -82,7 +86,7 @@ _ADVANCE = sa.text(
 )
 _NEXT_CONFIRMED = sa.text(
     """
-    SELECT id, mode, workbook FROM imports WHERE state = 'confirmed'
+    SELECT id, mode, workbook, made_by, made_as, unit_code FROM imports WHERE state = 'confirmed'
     ORDER BY confirmed_at LIMIT 1 FOR UPDATE SKIP LOCKED
     """
 )
@@ -97,10 +101,16 @@ _FINISH = sa.text(
 _GIVE_UP = sa.text(
     "UPDATE imports SET state = 'failed', failure = :failure, finished_at = clock_timestamp() WHERE id = :id"
 )
-_REQUEST_UNDO = sa.text("UPDATE imports SET state = 'undoing', undo_requested_at = :now WHERE id = :id")
+_REQUEST_UNDO = sa.text(
+    """
+    UPDATE imports SET state = 'undoing', undo_requested_at = :now, undone_by = :undone_by, undone_as = :undone_as
+    WHERE id = :id
+    """
+)
 _NEXT_UNDO = sa.text(
     """
-    SELECT id FROM imports WHERE state = 'undoing' ORDER BY confirmed_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    SELECT id, undone_by, undone_as FROM imports WHERE state = 'undoing'
+    ORDER BY confirmed_at LIMIT 1 FOR UPDATE SKIP LOCKED
     """
 )
 _ENTRIES_IN_FORCE = sa.text(
@@ -137,8 +147,8 @@ def undo_window(at: datetime) -> domain.UndoWindow:
 def check_import(session: Session, keys: Keys, data: bytes, file_name: str | None, *, now: datetime) -> UUID:
     """Read a workbook, try every row, and keep file and findings under a new import, whose id is returned.
 
-    Nothing of it is in the ledger yet. Raises ``ImportSeenBefore`` naming the import that holds the same file, or
-    one of the file errors of ``domain.workbooks``.
+    Nothing of it is in the ledger yet. Raises ``ImportSeenBefore`` naming the import that holds the same file if it
+    is in reach, or one of the file errors of ``domain.workbooks``.
     """
     file_hash = sha256(data).digest()
     _refuse_seen(session, file_hash)
@@ -157,13 +167,36 @@ def check_import(session: Session, keys: Keys, data: bytes, file_name: str | Non
             **_findings_of(examined, keys, "valid"),
             "now": now,
             "expires_at": now + KEEP,
+            **_made_by(access_of(session)),
         },
     )
+    audit.record(session, "import.checked", "import", import_id, after={"file": file_hash.hex()})
     return import_id
+
+
+def _made_by(access: Access) -> dict[str, Any]:
+    """Return the columns that say for whom an import is, so that it is entered as his later."""
+    if access.actor is None:
+        return {"made_by": None, "made_as": None, "unit_code": None}
+    return {
+        "made_by": access.actor.subject,
+        "made_as": access.actor.role,
+        "unit_code": access.actor.unit if access.reach is Reach.OWN else None,
+    }
+
+
+def _access_of(made_by: UUID | None, made_as: str | None, unit_code: str | None) -> Access:
+    if made_by is None or made_as is None:
+        return SYSTEM  # made before anybody had to sign in, or by the system itself
+    # By the role and not by the unit: who has none reaches nothing, not everything.
+    actor = Actor(made_by, made_as, unit=unit_code)
+    return Access(actor, _RIGHT, reach_of(actor, _RIGHT) or Reach.SELF)
 
 
 def _refuse_seen(session: Session, file_hash: bytes) -> None:
     if first := session.execute(_SEEN, {"hash": file_hash}).one_or_none():
+        if not reach.reaches_import(session, first.id):
+            raise domain.ImportSeenBefore()
         raise domain.ImportSeenBefore(str(first.id), first.confirmed_at)
 
 
@@ -203,11 +236,12 @@ def confirm_import(session: Session, import_id: UUID, mode: Confirm, *, now: dat
     _refuse_seen(session, found["file_hash"])
     session.execute(_CONFIRM, {"id": import_id, "mode": mode.value, "now": now})
     session.execute(_START_PROGRESS, {"id": import_id, "total": found["valid"]})
+    audit.record(session, "import.confirmed", "import", import_id, after={"mode": mode.value})
 
 
 def _lock(session: Session, import_id: UUID) -> Mapping[str, Any]:
     found = session.execute(_FOR_UPDATE, {"id": import_id}).mappings().one_or_none()
-    if found is None:
+    if found is None or not reach.reaches_import(session, import_id):
         raise domain.ImportNotFound(str(import_id))
     return dict(found)
 
@@ -225,6 +259,7 @@ def run_next_confirmed(session: Session, db: Database, keys: Keys) -> UUID | Non
     if _begin_attempt(db, import_id) > MOST_ATTEMPTS:
         session.execute(_GIVE_UP, {"id": import_id, "failure": "import.gave_up"})
         return import_id
+    grant(session, _access_of(waiting.made_by, waiting.made_as, waiting.unit_code))
     data = keys.decrypt_bytes(bytes(waiting.workbook), "imports.workbook")
     now = database_now(session)
     reading = workbooks.read_workbook(data, today=domain.local_date(now))
@@ -276,8 +311,11 @@ def request_undo(session: Session, import_id: UUID, *, now: datetime) -> None:
         return
     window = undo_window(found["confirmed_at"] or now)
     domain.check_undo(state, found["confirmed_at"], now=now, window=window)
-    session.execute(_REQUEST_UNDO, {"id": import_id, "now": now})
+    actor = access_of(session).actor
+    by = {"undone_by": actor.subject if actor else None, "undone_as": actor.role if actor else None}
+    session.execute(_REQUEST_UNDO, {"id": import_id, "now": now, **by})
     session.execute(_START_PROGRESS, {"id": import_id, "total": found["valid"]})
+    audit.record(session, "import.undo_requested", "import", import_id)
 
 
 def run_next_undo(session: Session, db: Database) -> UUID | None:
@@ -289,6 +327,9 @@ def run_next_undo(session: Session, db: Database) -> UUID | None:
     if waiting is None:
         return None
     import_id: UUID = waiting.id
+    if waiting.undone_by is not None:
+        # Whose import it is, was looked at when he asked: all of it goes.
+        grant(session, Access(Actor(waiting.undone_by, waiting.undone_as), _RIGHT, Reach.ALL))
     now = database_now(session)
     entries = session.execute(_ENTRIES_IN_FORCE, {"id": import_id}).all()
     lock_volunteers(session, {entry.volunteer_id for entry in entries})

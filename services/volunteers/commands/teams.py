@@ -8,8 +8,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from .. import domain
+from xinhuo.chassis import audit
+
+from .. import domain, reach
 from ..domain import registry
+from ..domain.rights import PersonErased
 
 _INSERT = sa.text(
     """
@@ -25,21 +28,19 @@ _JOIN = sa.text(
     RETURNING joined_at
     """
 )
+_STATE = sa.text("SELECT state FROM volunteers WHERE id = :id")
 _JOINED_AT = sa.text("SELECT joined_at FROM team_members WHERE team_code = :team_code AND volunteer_id = :volunteer_id")
-_UNIT = sa.text("SELECT 1 FROM known_units WHERE code = :code")
-_TEAM = sa.text("SELECT unit_code FROM teams WHERE code = :code")
-_VOLUNTEER = sa.text("SELECT 1 FROM volunteers WHERE id = :id")
 
 
 def require_unit(session: Session, unit_code: str) -> None:
-    """Raise ``UnitUnknown`` unless the register of units announced the unit."""
-    if session.scalar(_UNIT, {"code": unit_code}) is None:
+    """Raise ``UnitUnknown`` unless the register of units announced the unit, and it is in reach."""
+    if not reach.reaches_unit(session, unit_code):
         raise domain.UnitUnknown(unit_code)
 
 
 def require_team(session: Session, team_code: str) -> str:
     """Return the code of the team's unit, or raise ``TeamUnknown``."""
-    unit_code: str | None = session.scalar(_TEAM, {"code": team_code})
+    unit_code = reach.unit_of_team(session, team_code)
     if unit_code is None:
         raise domain.TeamUnknown(team_code)
     return unit_code
@@ -52,18 +53,24 @@ def create_team(session: Session, form: Mapping[str, Any], *, now: datetime) -> 
     code: str | None = session.scalar(_INSERT, row)
     if code is None:
         raise domain.TeamCodeTaken(form["code"])
+    audit.record(session, "team.created", "team", code, after=row)
     return code
 
 
 def add_member(session: Session, team_code: str, volunteer_id: UUID, *, now: datetime) -> dict[str, Any]:
     """Make a volunteer a member of a team; one who is a member already stays one since then.
 
-    Raises ``TeamNotFound`` or ``VolunteerUnknown``.
+    Raises ``TeamNotFound``, ``VolunteerUnknown``, ``ConsentRequired`` for a child who
+    waits for a guardian, or ``PersonErased``.
     """
-    if session.scalar(_TEAM, {"code": team_code}) is None:
+    if reach.unit_of_team(session, team_code) is None:
         raise registry.TeamNotFound(team_code)
-    if session.scalar(_VOLUNTEER, {"id": volunteer_id}) is None:
+    if not reach.reaches_volunteer(session, volunteer_id):
         raise domain.VolunteerUnknown
+    state = domain.VolunteerStatus(session.scalar(_STATE, {"id": volunteer_id}))
+    domain.check_consented(state)
+    if state is domain.VolunteerStatus.ERASED:
+        raise PersonErased
     joined_at = join_team(session, team_code, volunteer_id, now=now)
     return {"team_code": team_code, "volunteer_id": volunteer_id, "joined_at": joined_at}
 
@@ -71,5 +78,9 @@ def add_member(session: Session, team_code: str, volunteer_id: UUID, *, now: dat
 def join_team(session: Session, team_code: str, volunteer_id: UUID, *, now: datetime) -> datetime:
     """Enter a membership of an existing team and volunteer; return since when it lasts."""
     row = {"team_code": team_code, "volunteer_id": volunteer_id, "now": now}
-    joined_at: datetime = session.scalar(_JOIN, row) or session.scalar(_JOINED_AT, row)
+    joined_at: datetime | None = session.scalar(_JOIN, row)
+    if joined_at is None:
+        since: datetime = session.scalar(_JOINED_AT, row)
+        return since
+    audit.record(session, "volunteer.joined_team", "volunteer", volunteer_id, after=row)
     return joined_at

@@ -72,8 +72,18 @@ class OverlappingService(Conflict):
     title = "服务时间重叠"
     clause = CLAUSE_TIME
 
-    def __init__(self, other: str, span: tuple[datetime, datetime] | None = None) -> None:
-        """Name the id of the entry that covers the same time, and its start and end where they are known."""
+    def __init__(self, other: str | None, span: tuple[datetime, datetime] | None = None) -> None:
+        """Name the id of the entry that covers the same time, and its start and end where they are known.
+
+        Of one that is out of reach nothing is said but that there is one.
+        """
+        if other is None:
+            super().__init__(
+                "与该志愿者在其他单位或队伍的记录时间重叠，请向本人核对起止时间，或请局工作人员处理。",
+                "The time overlaps an entry of the volunteer elsewhere; check it with the person, or ask the bureau.",
+                pointer="/started_at",
+            )
+            return
         when = f"{spoken_span(*span)}，" if span else ""
         when_en = f" ({spoken_span(*span)})" if span else ""
         super().__init__(

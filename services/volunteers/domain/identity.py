@@ -161,6 +161,11 @@ def _birth_date_in(number: str) -> date | None:
         return None
 
 
+def birth_date_of(number: str) -> date:
+    """Return the date of birth that a checked identity number holds."""
+    return date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+
+
 def check_birth_date(born_on: date, *, today: date, pointer: str = "/born_on") -> date:
     """Return a date of birth from 1850 to today, or raise ``InvalidBirthDate``."""
     if not EARLIEST_BIRTH <= born_on <= today:

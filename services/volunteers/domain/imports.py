@@ -59,8 +59,14 @@ class ImportSeenBefore(Conflict):
     code = "import.seen_before"
     title = "该文件已导入过"
 
-    def __init__(self, first: str, confirmed_at: datetime | None = None) -> None:
-        """Name the first import, when it was confirmed, and where to read it."""
+    def __init__(self, first: str | None = None, confirmed_at: datetime | None = None) -> None:
+        """Name the first import, when it was confirmed, and where to read it; nothing of one that is out of reach."""
+        if first is None:
+            super().__init__(
+                "该文件已由其他单位导入过；如仍需导入，请将本单位的行另存为新文件。",
+                "The file was imported before, by another unit; save your own rows as a new file.",
+            )
+            return
         when = f"于 {spoken(confirmed_at)} " if confirmed_at else ""
         super().__init__(
             f"该文件已{when}在导入 {first} 中导入过，请查看那次导入的结果；内容有变化时请另存为新文件再导入。",

@@ -115,11 +115,15 @@ def check_consent(born_on: date, *, guardian_consented: bool, today: date) -> No
     # 《个人信息保护法》第三十一条: 处理不满十四周岁未成年人个人信息的, 应当取得其父母或者其他监护人的同意。
     # “不满”不包括本数（《民法典》第一千二百五十九条）。
     if age_on(born_on, today) < AGE_OF_OWN_CONSENT and not guardian_consented:
-        raise ConsentRequired(
-            "本人未满14周岁，请先登记父母或其他监护人的同意，再办理本业务。",
-            "The person is under 14: record the consent of a parent or other guardian first.",
-            extra={"age_limit": AGE_OF_OWN_CONSENT},
-        )
+        raise _consent_required()
+
+
+def _consent_required() -> ConsentRequired:
+    return ConsentRequired(
+        "本人未满14周岁，请先登记父母或其他监护人的同意，再办理本业务。",
+        "The person is under 14: record the consent of a parent or other guardian first.",
+        extra={"age_limit": AGE_OF_OWN_CONSENT},
+    )
 
 
 # --- Being a volunteer ----------------------------------------------------------------------------------
@@ -128,10 +132,12 @@ def check_consent(born_on: date, *, guardian_consented: bool, today: date) -> No
 class VolunteerStatus(StrEnum):
     """Where a volunteer stands; only a verified one can enter hours."""
 
+    PENDING_GUARDIAN = "pending_guardian"
     PENDING = "pending"
     VERIFIED = "verified"
     SUSPENDED = "suspended"
     LEFT = "left"
+    ERASED = "erased"
 
 
 class VolunteerExists(Conflict):
@@ -140,13 +146,17 @@ class VolunteerExists(Conflict):
     code = "volunteer.exists"
     title = "该人员已登记"
 
-    def __init__(self, other: str) -> None:
-        """Name the id of the volunteer that is registered."""
+    def __init__(self, other: str | None) -> None:
+        """Name the id of the volunteer that is registered, unless it is out of reach."""
+        if other is None:
+            zh, en = "请联系局工作人员办理", "ask the bureau"
+        else:
+            zh, en = "请直接使用已有档案，或将其加入队伍", "use that record or add it to the team"
         super().__init__(
-            "该证件号码已登记为志愿者，请直接使用已有档案，或将其加入队伍。",
-            "A volunteer with this identity number is registered; use that record or add it to the team.",
+            f"该证件号码已登记为志愿者，{zh}。",
+            f"A volunteer with this identity number is registered; {en}.",
             pointer="/id_number",
-            extra={"other": other},
+            extra={} if other is None else {"other": other},
         )
 
 
@@ -161,6 +171,23 @@ class VolunteerNotFound(NotFound):
         super().__init__(
             f"没有编号为 {volunteer_id} 的志愿者，请核对编号。",
             f"No volunteer has the id {volunteer_id}; check it.",
+        )
+
+
+class StatisticsOfPersons(RuleError):
+    """Statistics of single volunteers are not public."""
+
+    status = 403
+    code = "statistics.of_persons"
+    title = "个人统计不对外公开"
+
+    def __init__(self) -> None:
+        """Name the groups that are public."""
+        super().__init__(
+            "按志愿者统计不对外公开，请改用 group_by=unit、team、category 或 month；少于 5 人的组不显示。",
+            "Statistics by volunteer are not public: ask by unit, team, category or month; groups of fewer than five "
+            "persons are left out.",
+            extra={"allowed": ["unit", "team", "category", "month"]},
         )
 
 
@@ -199,11 +226,22 @@ _NOT_VERIFIED = {
         "该志愿者已退出，请先重新登记。",
         "The volunteer has left; register the person again first.",
     ),
+    VolunteerStatus.ERASED: (
+        "该志愿者的个人信息已删除，请先重新登记。",
+        "The volunteer was erased; register the person again first.",
+    ),
 }
 
 
+def check_consented(status: VolunteerStatus) -> None:
+    """Check that no guardian's consent is waited for; raises ``ConsentRequired``."""
+    if status is VolunteerStatus.PENDING_GUARDIAN:
+        raise _consent_required()
+
+
 def check_verified(status: VolunteerStatus) -> None:
-    """Check that a volunteer can give service; raises ``VolunteerNotVerified``."""
+    """Check that a volunteer can give service; raises ``ConsentRequired`` or ``VolunteerNotVerified``."""
+    check_consented(status)
     if status is not VolunteerStatus.VERIFIED:
         zh, en = _NOT_VERIFIED[status]
         raise VolunteerNotVerified(zh, en, extra={"status": status.value})

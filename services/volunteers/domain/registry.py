@@ -32,13 +32,13 @@ class ActivityNumberTaken(Conflict):
     code = "activity.number_taken"
     title = "活动编号已被使用"
 
-    def __init__(self, number: str, other: str) -> None:
-        """Name the number and the id of the activity that has it."""
+    def __init__(self, number: str, other: str | None) -> None:
+        """Name the number and the id of the activity that has it, unless it is out of reach."""
         super().__init__(
             f"活动编号“{number}”已被登记，请改用其他编号，或不填由系统编号。",
             f"The activity number {number} is registered; choose another one or leave it out.",
             pointer="/number",
-            extra={"other": other},
+            extra={} if other is None else {"other": other},
         )
 
 

@@ -9,13 +9,17 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
-from .. import domain
+from .. import domain, reach
 from ..models import activities
 
 
 def activity(session: Session, activity_id: UUID) -> dict[str, Any]:
     """Return one activity; raises ``ActivityNotFound``."""
-    found = session.execute(sa.select(activities).where(activities.c.id == activity_id)).mappings().one_or_none()
+    found = (
+        session.execute(sa.select(activities).where(activities.c.id == activity_id, *reach.of_activities(session)))
+        .mappings()
+        .one_or_none()
+    )
     if found is None:
         raise domain.ActivityNotFound(str(activity_id))
     return dict(found)
@@ -23,7 +27,9 @@ def activity(session: Session, activity_id: UUID) -> dict[str, Any]:
 
 def activities_list(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of activities in the order of their registration."""
-    statement = sa.select(activities).order_by(activities.c.id).limit(query["limit"] + 1)
+    statement = (
+        sa.select(activities).where(*reach.of_activities(session)).order_by(activities.c.id).limit(query["limit"] + 1)
+    )
     if cursor := read_cursor(query["after"], UUID):
         statement = statement.where(activities.c.id > cursor[0])
     for field, column in (

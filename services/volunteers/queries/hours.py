@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
-from .. import domain
+from .. import domain, reach
 from ..models import Entry, ledger_entries
 
 _reversal = ledger_entries.alias("reversal")
@@ -21,7 +21,11 @@ _ENTRIES = sa.select(
 
 def entry(session: Session, entry_id: UUID) -> Entry:
     """Return one entry or reversal; raises ``EntryNotFound``."""
-    found = session.execute(_ENTRIES.where(ledger_entries.c.id == entry_id)).mappings().one_or_none()
+    found = (
+        session.execute(_ENTRIES.where(ledger_entries.c.id == entry_id, *reach.of_entries(session)))
+        .mappings()
+        .one_or_none()
+    )
     if found is None:
         raise domain.EntryNotFound(str(entry_id))
     return Entry(**found)
@@ -29,7 +33,9 @@ def entry(session: Session, entry_id: UUID) -> Entry:
 
 def entries(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of entries and reversals, the newest first."""
-    statement = _ENTRIES.order_by(ledger_entries.c.id.desc()).limit(query["limit"] + 1)
+    statement = (
+        _ENTRIES.where(*reach.of_entries(session)).order_by(ledger_entries.c.id.desc()).limit(query["limit"] + 1)
+    )
     if cursor := read_cursor(query["after"], UUID):
         statement = statement.where(ledger_entries.c.id < cursor[0])
     for field, column in (

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.security import Keys
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
-from .. import domain, workbooks
+from .. import domain, reach, workbooks
 from ..domain import ImportState, UndoWindow
 from ..domain.workbooks import ImportExpired
 
@@ -34,6 +34,7 @@ _MANY = sa.text(
     f"""
     SELECT {_COLUMNS} FROM imports LEFT JOIN import_progress AS progress ON progress.import_id = imports.id
     WHERE (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:before AS uuid) IS NULL OR imports.id < :before)
+        AND (CAST(:units AS text[]) IS NULL OR unit_code = ANY(:units))
     ORDER BY imports.id DESC LIMIT :limit
     """  # noqa: S608
 )
@@ -65,7 +66,7 @@ class ResultFile(NamedTuple):
 def import_of(session: Session, keys: Keys, import_id: UUID, window: UndoWindow) -> dict[str, Any]:
     """Return one import with its first mistakes and all warnings; raises ``ImportNotFound``."""
     row = session.execute(_ONE, {"id": import_id}).mappings().one_or_none()
-    if row is None:
+    if row is None or not reach.reaches_import(session, import_id):
         raise domain.ImportNotFound(str(import_id))
     shown = _shown(dict(row), keys, window)
     if row["preview"] is None:
@@ -100,7 +101,12 @@ def imports_list(session: Session, keys: Keys, query: Mapping[str, Any], window:
     cursor = read_cursor(query["after"], UUID)
     found = session.execute(
         _MANY,
-        {"state": query["state"], "before": cursor[0] if cursor else None, "limit": query["limit"] + 1},
+        {
+            "state": query["state"],
+            "before": cursor[0] if cursor else None,
+            "units": reach.units(session),
+            "limit": query["limit"] + 1,
+        },
     ).mappings()
     return page_of([_shown(dict(row), keys, window) for row in found], query["limit"], lambda row: (row["id"],))
 
@@ -108,7 +114,7 @@ def imports_list(session: Session, keys: Keys, query: Mapping[str, Any], window:
 def result_file(session: Session, keys: Keys, import_id: UUID) -> ResultFile:
     """Return the user's own workbook, marked; raises ``ImportNotFound`` or ``ImportExpired``."""
     row = session.execute(_FILE, {"id": import_id}).one_or_none()
-    if row is None:
+    if row is None or not reach.reaches_import(session, import_id):
         raise domain.ImportNotFound(str(import_id))
     if row.workbook is None or row.outcomes is None:
         raise ImportExpired

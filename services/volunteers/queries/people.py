@@ -1,6 +1,6 @@
 """Volunteers as others may see them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.security import CannotDecrypt, Keys
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
-from .. import domain
+from .. import domain, reach, sealed
 from ..models import team_members, volunteers
 
 _TEAMS = (
@@ -30,7 +30,20 @@ _SHOWN = (
     volunteers.c.phone,
     volunteers.c.registered_at,
     volunteers.c.verified_at,
+    *sealed.KEY,
     _TEAMS,
+)
+_MASKS: Mapping[str, Callable[[str], str]] = {
+    "name": domain.mask_name,
+    "id_number": domain.mask_id_number,
+    "phone": domain.mask_phone,
+}
+_FIRST = (
+    sa.select(volunteers.c.id, volunteers.c.name, volunteers.c.name_index, *sealed.KEY)
+    .select_from(sealed.WITH_KEYS)
+    .where(volunteers.c.name.is_not(None))
+    .order_by(volunteers.c.id)
+    .limit(1)
 )
 _IN_LEDGER = sa.text(
     """
@@ -46,7 +59,15 @@ def volunteer(session: Session, keys: Keys, volunteer_id: UUID) -> dict[str, Any
 
     Raises ``VolunteerNotFound``.
     """
-    found = session.execute(sa.select(*_SHOWN).where(volunteers.c.id == volunteer_id)).mappings().one_or_none()
+    found = (
+        session.execute(
+            sa.select(*_SHOWN)
+            .select_from(sealed.WITH_KEYS)
+            .where(volunteers.c.id == volunteer_id, *reach.people(session))
+        )
+        .mappings()
+        .one_or_none()
+    )
     if found is None:
         raise domain.VolunteerNotFound(str(volunteer_id))
     totals = session.execute(_IN_LEDGER, {"id": volunteer_id}).mappings().one()
@@ -55,7 +76,9 @@ def volunteer(session: Session, keys: Keys, volunteer_id: UUID) -> dict[str, Any
 
 def volunteers_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> Listed:
     """Return a page of volunteers in the order of registration, personal fields masked."""
-    statement = sa.select(*_SHOWN).order_by(volunteers.c.id).limit(query["limit"] + 1)
+    statement = sa.select(*_SHOWN).select_from(sealed.WITH_KEYS)
+    statement = statement.where(*reach.people(session), *reach.not_withdrawn(session))
+    statement = statement.order_by(volunteers.c.id).limit(query["limit"] + 1)
     if cursor := read_cursor(query["after"], UUID):
         statement = statement.where(volunteers.c.id > cursor[0])
     for field, column in (
@@ -73,18 +96,25 @@ def volunteers_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> L
 
 
 def key_fits(session: Session, keys: Keys) -> bool:
-    """Tell whether the master key is the one that the first volunteer was registered with; before, any is."""
-    name = session.scalar(sa.select(volunteers.c.name).order_by(volunteers.c.id).limit(1))
+    """Tell whether the master keys are those that the first volunteer was registered with; before, any are.
+
+    They open the name, and find the person by it: the one might be right and the other not.
+    """
+    found = session.execute(_FIRST).mappings().one_or_none()
+    if found is None:
+        return True
     try:
-        return name is None or bool(keys.decrypt(name, "volunteers.name"))
+        name = sealed.open_columns(keys, found, "name")["name"]
     except CannotDecrypt:
         return False
+    return sealed.name_index(keys, name or "") == bytes(found["name_index"])
 
 
 def _masked(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any]:
-    shown = dict(row)
-    shown["name"] = domain.mask_name(keys.decrypt(row["name"], "volunteers.name"))
-    shown["id_number"] = domain.mask_id_number(keys.decrypt(row["id_number"], "volunteers.id_number"))
-    shown["phone"] = domain.mask_phone(keys.decrypt(row["phone"], "volunteers.phone"))
+    clear = sealed.open_columns(keys, row, *_MASKS)
+    shown = {name: value for name, value in row.items() if name not in {"wrapped", "kek"}}
+    for name, mask in _MASKS.items():
+        hidden = clear[name]
+        shown[name] = mask(hidden) if hidden is not None else None
     shown["teams"] = row["teams"] or []
     return shown

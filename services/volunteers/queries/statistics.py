@@ -9,8 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis.identity.actor import Reach, access_of
+from xinhuo.chassis.identity.reached import FEWEST_PERSONS
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
+from .. import domain, reach
 from ..models import statistics_cells, volunteer_months, volunteers
 
 
@@ -38,37 +41,49 @@ def statistics(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of the statistics in the order of the group, with the totals of all pages.
 
     Each row has the field of its group (unit_code, team_code, category, month; volunteer_id with
-    volunteer_no), minutes and entries.
+    volunteer_no), minutes and entries. Who sees them as everybody may, gets no group of fewer than FEWEST_PERSONS,
+    and ``StatisticsOfPersons`` when he asks for single volunteers.
     """
     grouping = GROUPINGS[query["group_by"]]
     cursor = read_cursor(query["after"], grouping.read)
-    found = session.execute(_grouped(query, after=cursor[0] if cursor else None).limit(query["limit"] + 1))
+    wanted = _grouped(session, query, after=cursor[0] if cursor else None).limit(query["limit"] + 1)
+    found = session.execute(wanted)
     rows = [dict(row) for row in found.mappings()]
     page = page_of(rows, query["limit"], lambda row: (row[grouping.field],))
     return Listed(page.items, page.after, {"totals": totals(session, query)})
 
 
 def totals(session: Session, query: Mapping[str, Any]) -> dict[str, int]:
-    """Return minutes and entries of everything the filters leave."""
-    cells = statistics_cells
-    found = session.execute(
-        sa.select(
-            sa.func.coalesce(sa.func.sum(cells.c.minutes), 0), sa.func.coalesce(sa.func.sum(cells.c.entries), 0)
-        ).where(*_filters(cells, query))
-    ).one()
+    """Return minutes and entries of everything the filters leave; in public, of the groups that are shown."""
+    if _is_public(session):
+        # What all groups have in common less what is shown would tell what is not.
+        cells: sa.FromClause = _grouped(session, query).order_by(None).subquery()
+        filters: list[sa.ColumnElement[bool]] = []
+    else:
+        cells, filters = statistics_cells, _filters(session, statistics_cells, query)
+    minutes, entries = (sa.func.coalesce(sa.func.sum(cells.c[name]), 0) for name in ("minutes", "entries"))
+    found = session.execute(sa.select(minutes, entries).where(*filters)).one()
     return {"minutes": int(found[0]), "entries": int(found[1])}
 
 
 def all_rows(session: Session, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Return every row of the statistics, a thousand at a time from the server."""
-    found = session.execute(_grouped(query), execution_options={"yield_per": 1000})
+    found = session.execute(_grouped(session, query), execution_options={"yield_per": 1000})
     for row in found.mappings():
         yield dict(row)
 
 
-def _grouped(query: Mapping[str, Any], *, after: Any = None) -> sa.Select[Any]:
+def _is_public(session: Session) -> bool:
+    return access_of(session).reach is Reach.PUBLIC
+
+
+def _grouped(session: Session, query: Mapping[str, Any], *, after: Any = None) -> sa.Select[Any]:
     grouping = GROUPINGS[query["group_by"]]
     table, column = grouping.table, grouping.column
+    if _is_public(session):
+        if query["group_by"] == "volunteer":
+            raise domain.StatisticsOfPersons
+        table, column = volunteer_months, volunteer_months.c[grouping.field]
     minutes, entries = sa.func.sum(table.c.minutes), sa.func.sum(table.c.entries)
     statement = (
         sa.select(
@@ -76,12 +91,17 @@ def _grouped(query: Mapping[str, Any], *, after: Any = None) -> sa.Select[Any]:
             sa.cast(minutes, sa.BigInteger).label("minutes"),
             sa.cast(entries, sa.BigInteger).label("entries"),
         )
-        .where(*_filters(table, query))
+        .where(*_filters(session, table, query))
         .group_by(column)
         # What was reversed to nothing is no row.
         .having(sa.or_(minutes != 0, entries != 0))
         .order_by(column)
     )
+    if _is_public(session):
+        # Those of whom everything was taken back are nobody to hide behind.
+        counted = table.c.volunteer_id.distinct()
+        persons = sa.func.count(counted).filter(sa.or_(table.c.minutes != 0, table.c.entries != 0))
+        statement = statement.having(persons >= FEWEST_PERSONS)
     if after is not None:
         statement = statement.where(column > after)
     if query["group_by"] == "volunteer":
@@ -93,8 +113,9 @@ def _grouped(query: Mapping[str, Any], *, after: Any = None) -> sa.Select[Any]:
     return statement
 
 
-def _filters(table: sa.Table, query: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
-    wanted: list[sa.ColumnElement[bool]] = [
+def _filters(session: Session, table: sa.Table, query: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    wanted: list[sa.ColumnElement[bool]] = reach.of_cells(session, table)
+    wanted += [
         table.c[column] == query[field]
         for field, column in (("unit", "unit_code"), ("team", "team_code"), ("category", "category"))
         if query.get(field) is not None

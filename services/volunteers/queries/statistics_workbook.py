@@ -9,6 +9,8 @@ from urllib.parse import quote
 import xlsxwriter
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis.web.spreadsheets import harmless
+
 from ..domain import OFFICE_ZONE
 from .statistics import GROUPINGS, all_rows, totals
 
@@ -19,6 +21,8 @@ _GROUP_NAMES = {"unit": "单位", "team": "队伍", "category": "活动类别", 
 
 def statistics_workbook(session: Session, query: Mapping[str, Any], *, now: datetime) -> bytes:
     """Return the statistics of a query as .xlsx: a sheet of rows with a sum, and one that tells what was asked."""
+    # First, as it may be refused: a workbook that was begun and is not closed leaves its files behind.
+    total = totals(session, query)
     target = BytesIO()
     book = xlsxwriter.Workbook(
         target,
@@ -41,7 +45,6 @@ def statistics_workbook(session: Session, query: Mapping[str, Any], *, now: date
         sheet.write_number(line, 1, row["minutes"])
         sheet.write_number(line, 2, row["minutes"] / 60, hours)
         sheet.write_number(line, 3, row["entries"])
-    total = totals(session, query)
     sheet.write_string(line + 1, 0, "合计", bold)
     sheet.write_number(line + 1, 1, total["minutes"], bold)
     sheet.write_number(line + 1, 2, total["minutes"] / 60, bold_hours)
@@ -54,11 +57,6 @@ def statistics_workbook(session: Session, query: Mapping[str, Any], *, now: date
         about.write_string(line, 1, harmless(value))
     book.close()
     return target.getvalue()
-
-
-def harmless(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula, also after it was saved as CSV."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _about(query: Mapping[str, Any], now: datetime) -> Iterable[tuple[str, str]]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
+from .. import reach
 from ..domain import registry
 from ..models import team_members, teams
 
@@ -16,7 +17,11 @@ _MEMBERS = sa.select(sa.func.count()).where(team_members.c.team_code == teams.c.
 
 def team(session: Session, code: str) -> dict[str, Any]:
     """Return one team with the number of its members; raises ``TeamNotFound``."""
-    found = session.execute(sa.select(teams, _MEMBERS).where(teams.c.code == code)).mappings().one_or_none()
+    found = (
+        session.execute(sa.select(teams, _MEMBERS).where(teams.c.code == code, *reach.of_teams(session)))
+        .mappings()
+        .one_or_none()
+    )
     if found is None:
         raise registry.TeamNotFound(code)
     return dict(found)
@@ -24,7 +29,9 @@ def team(session: Session, code: str) -> dict[str, Any]:
 
 def teams_list(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of teams in the order of their codes."""
-    statement = sa.select(teams, _MEMBERS).order_by(teams.c.code).limit(query["limit"] + 1)
+    statement = (
+        sa.select(teams, _MEMBERS).where(*reach.of_teams(session)).order_by(teams.c.code).limit(query["limit"] + 1)
+    )
     if cursor := read_cursor(query["after"], str):
         statement = statement.where(teams.c.code > cursor[0])
     if query.get("unit") is not None:

@@ -118,6 +118,7 @@ class LedgerEntry(Schema):
     needs_attention = Boolean()
     reason_code = Choice(REVERSAL_REASONS, allow_none=True)
     recorded_at = Instant()
+    recorded_by = Uuid(allow_none=True)
 
 
 class BatchItem(Schema):

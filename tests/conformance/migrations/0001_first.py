@@ -13,6 +13,7 @@ def upgrade() -> None:
     tables.create_first(op.get_bind())
     tables.add_dead_letter_desk(op.get_bind())
     tables.partition_outbox(op.get_bind())
+    tables.add_audit(op.get_bind())
     op.execute("CREATE TABLE seen (number bigint GENERATED ALWAYS AS IDENTITY, word text NOT NULL, event_id uuid)")
     op.execute("CREATE TABLE batches (number bigint GENERATED ALWAYS AS IDENTITY, word text NOT NULL, size int)")
     op.execute("CREATE TABLE mended (word text PRIMARY KEY)")
@@ -23,6 +24,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove all."""
     op.execute("DROP TABLE ticks, answers, mended, batches, seen")
+    tables.drop_audit(op.get_bind())
     tables.unite_outbox(op.get_bind())
     tables.drop_dead_letter_desk(op.get_bind())
     tables.drop_first(op.get_bind())

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +16,14 @@ from services.awards.service import Awards
 from services.notices.service import Notices
 from services.notify.service import Notify
 from services.volunteers.service import Volunteers
-from tests.support.hours import World
+from tests.support.hours import World, id_number, person
 from tests.support.notices import PHRASE_NUMBER_6, draft, issue, register_units
 from tests.support.services import client_of, deliver, delivery_of, make_service, recorded
 from xinhuo.contracts.notices import NoticeIssued
 
 SCHEMAS = ["notices", "volunteers", "awards", "notify"]
 
+YEARS_AGO_13 = datetime.now(UTC).date() - timedelta(days=13 * 365)
 State = dict[str, tuple[int, str | None]]
 
 
@@ -73,6 +75,7 @@ class Scene:
     world: World
     volunteer: UUID
     pending: UUID
+    child: UUID
     busy: UUID
     entry: UUID
     notice: UUID
@@ -112,8 +115,10 @@ def open_scene(database_url: str) -> Scene:
     world = World(volunteers)
     volunteer, busy = world.add_volunteers(2)
     (pending,) = world.add_volunteers(1, verified=False)
+    child = person(world.unit_code, id_number=id_number(YEARS_AGO_13))
+    waits = UUID(answer_of(clients["volunteers"].post("/v1/volunteers", json=child), 201)["id"])
     scene = Scene(
-        services, clients, Tables(database_url), world, volunteer, pending, busy, busy, UUID(notice)
+        services, clients, Tables(database_url), world, volunteer, pending, waits, busy, busy, UUID(notice)
     )  # fmt: skip
     logged = scene.send(
         "volunteers", "POST", "/v1/hours", world.body(busy, "2026-03-05 00:00", "2026-03-05 23:30", 1400)

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from services.volunteers.service import Volunteers
+from tests.support.hours import OFFICE
+from tests.support.identity import token_of, verifier
 from tests.support.processes import LOOPBACK, end, free_port, listens
 from tests.support.services import make_service, write_keys
 from tests.support.waiting import wait_for
 from xinhuo.chassis.adapters.inprocess import InProcess
+from xinhuo.chassis.identity.actor import Actor
 from xinhuo.chassis.topology import Topology
 from xinhuo.cli import build
 
@@ -102,7 +106,8 @@ def request(
     close: bool = True,
 ) -> bytes:
     """Write a request by hand; ``length`` announces another length than the body's."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: localhost"]
+    token = token_for(method, target)
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
     if length != -1:
         lines.append(f"Content-Length: {len(body) if length is None else length}")
     if content_type:
@@ -111,6 +116,18 @@ def request(
     if close:
         lines.append("Connection: close")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def token_for(method: str, target: str) -> str:
+    """Return a token of somebody who may ask for this."""
+    return _TOKENS[method == "POST" and target.startswith("/v1/hours")]
+
+
+#: Of whoever may log hours, and of whoever may do the rest.
+_TOKENS = {
+    True: token_of(Actor(UUID(int=1), "unit_operator", unit=OFFICE), seconds=7200),
+    False: token_of(Actor(UUID(int=2), "bureau_admin"), seconds=7200),
+}
 
 
 def json_request(body: Any, **options: Any) -> bytes:
@@ -122,6 +139,7 @@ def json_request(body: Any, **options: Any) -> bytes:
 def threaded(database_url: str) -> Iterator[Server]:
     """Serve volunteers as ``xinhuo up`` does without a broker: threads in this process."""
     service = make_service(Volunteers, database_url)
+    service.runtime.verifier = verifier()
     adapter = InProcess([], Topology((), ()))
     try:
         port = adapter.serve(build.make_app(service), LOOPBACK, 0, seconds=PATIENCE)
@@ -132,7 +150,9 @@ def threaded(database_url: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def on_nameko(database_url: str, amqp_uri: str, folder: Path) -> Iterator[tuple[Server, Callable[[], str]]]:
+def on_nameko(
+    database_url: str, amqp_uri: str, folder: Path, portal_url: str
+) -> Iterator[tuple[Server, Callable[[], str]]]:
     """Serve volunteers as ``xinhuo serve`` does: nameko and eventlet in a process of its own.
 
     The second value returns what the process has logged so far.
@@ -140,6 +160,7 @@ def on_nameko(database_url: str, amqp_uri: str, folder: Path) -> Iterator[tuple[
     port = free_port()
     environment = {
         **os.environ,
+        "XINHUO_PORTAL_URL": portal_url,
         "AMQP_URI": amqp_uri,
         "DATABASE_URL": database_url,
         "XINHUO_DATA": str(folder),

@@ -220,8 +220,8 @@ CASES = [
         one("/parent_code", "unit.parent_unknown"), service="notices",
     ),
     Case(
-        33, "a child without a guardian's consent", "/v1/volunteers",
-        someone(id_number=id_number(YEARS_AGO_13)), 409, "consent.required", says=('"age_limit":14',),
+        33, "hours of a child without a guardian's consent", "/v1/hours",
+        lambda scene: scene.hours(volunteer_id=str(scene.child)), 409, "consent.required", says=('"age_limit":14',),
     ),
     Case(
         33, "a child whose guardian has a bad phone", "/v1/volunteers",
@@ -332,6 +332,16 @@ def test_30_full_width_digits_are_read_as_digits(scene: Scene) -> None:
     assert made["phone"] == f"{plain['phone'][:3]}****{plain['phone'][-4:]}"
     again = scene.send("volunteers", "POST", "/v1/volunteers", plain)
     assert (again.status_code, again.json and again.json["code"]) == (409, "volunteer.exists")
+
+
+def test_33_a_child_without_a_guardians_consent_is_not_verified_and_joins_no_team(scene: Scene) -> None:
+    verify = f"/v1/volunteers/{scene.child}:verify", None
+    join = f"/v1/teams/{scene.world.team_code}/members", {"volunteer_id": str(scene.child)}
+    with scene.tables.unchanged():
+        for path, body in (verify, join):
+            refused = answer_of(scene.send("volunteers", "POST", path, body), 409)
+            assert (refused["code"], refused["age_limit"]) == ("consent.required", 14)
+            assert "第三十一条" in refused["clause"]
 
 
 MARKUP = [

@@ -19,13 +19,18 @@ from tests.integration.bad_inputs.servers import (
     on_nameko,
     request,
     threaded,
+    token_for,
 )
 from tests.support.hours import person
+from tests.support.identity import keys_served
 
 PERSON = person("U-1", name="测试员乙")
 WRITTEN = json.dumps(PERSON, ensure_ascii=False)
 HIDDEN = [PERSON["name"], PERSON["id_number"], PERSON["phone"]]
-HEAD = b"POST /v1/volunteers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+HEAD = (
+    b"POST /v1/volunteers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"Authorization: Bearer " + token_for("POST", "/v1/volunteers").encode() + b"\r\n"
+)
 BOTH = HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 MEBIBYTE = 1024 * 1024
 
@@ -146,7 +151,11 @@ def both_servers(
 ) -> Iterator[dict[str, tuple[Server, Callable[[], str]]]]:
     """Both servers on the scene's database."""
     folder: Path = tmp_path_factory.mktemp("api")
-    with threaded(database) as plain, on_nameko(database, amqp_uri, folder) as (nameko, log):
+    with (
+        threaded(database) as plain,
+        keys_served() as portal_url,
+        on_nameko(database, amqp_uri, folder, portal_url) as (nameko, log),
+    ):
         yield {"threads": (plain, lambda: ""), "nameko": (nameko, log)}
 
 

@@ -13,16 +13,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tests.support.identity import for_everybody
 from tests.support.services import KEYS, delivery_of
 from xinhuo.chassis import config, outbox
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.errors import Conflict, PermanentEventError
+from xinhuo.chassis.identity.rights import PUBLIC_RIGHT
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.ladder import Delivery
-from xinhuo.chassis.markers import http, subscribe
+from xinhuo.chassis.markers import Submission, http, subscribe
 from xinhuo.chassis.service import Runtime, Service
 from xinhuo.chassis.web import pages, schema
-from xinhuo.chassis.web.app import Answer
+from xinhuo.chassis.web.pages import Answer
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.notices import UnitRegistered
 from xinhuo.contracts.volunteers import HoursLogged
@@ -64,6 +66,7 @@ class NoteOut(schema.Schema):
     word = schema.Text()
 
 
+@for_everybody
 class Desk(Service):
     """Writes words down, with an event for each; some words do other things to it."""
 
@@ -74,7 +77,7 @@ class Desk(Service):
         self.began = threading.Event()
         self.may_go_on = threading.Event()
 
-    @http("POST", "/v1/notes", accepts=NoteIn, returns=NoteOut, status=201, errors=(WordTaken,))
+    @http("POST", "/v1/notes", right=PUBLIC_RIGHT, accepts=NoteIn, returns=NoteOut, status=201, errors=(WordTaken,))
     def write(self, session: Session, body: dict[str, Any]) -> Answer:
         """Write a word down."""
         number = write(session, body["word"])
@@ -89,9 +92,10 @@ class Desk(Service):
         note = {"number": number, "word": body["word"]}
         return Answer(note, headers={"Location": f"/v1/notes/{number}", "ETag": '"1"', "X-Not-Kept": "1"})
 
-    @http("POST", "/v1/words", accepts=NoteIn, returns=NoteOut, status=201, coalesce=True)
-    def write_together(self, session: Session, bodies: list[dict[str, Any]]) -> list[Any]:
+    @http("POST", "/v1/words", right=PUBLIC_RIGHT, accepts=NoteIn, returns=NoteOut, status=201, coalesce=True)
+    def write_together(self, session: Session, submitted: list[Submission]) -> list[Any]:
         """Write down the words of all who come at the same time."""
+        bodies = [one.body for one in submitted]
         self.batches.append(len(bodies))
         numbers = [write(session, body["word"]) for body in bodies if body["word"] != "taken"]
         if any(body["word"] == "slow" for body in bodies):
@@ -105,7 +109,7 @@ class Desk(Service):
             for body in bodies
         ]
 
-    @http("GET", "/v1/notes", query=schema.Page, returns=NoteOut)
+    @http("GET", "/v1/notes", right=PUBLIC_RIGHT, query=schema.Page, returns=NoteOut)
     def notes(self, session: Session, query: dict[str, Any]) -> pages.Listed:
         """List the notes."""
         after = pages.read_cursor(query["after"], int) or (0,)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -9,8 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import Client
 
 from services.notices.service import Notices
+from tests.support.identity import bearing, verifier
 from tests.support.services import make_service
 from xinhuo.chassis.db import Database
+from xinhuo.chassis.identity.actor import Actor
 from xinhuo.chassis.service import Service
 from xinhuo.cli import build
 
@@ -104,8 +107,9 @@ def test_metrics_are_of_the_type_that_was_asked_for_with_one_charset(
 
 
 def test_metrics_count_requests_by_pattern_and_not_by_address(service: Service) -> None:
+    service.runtime.verifier = verifier()
     client = Client(build.make_app(service))
-    client.get("/v1/units/NO-SUCH-UNIT")
+    client.get("/v1/units/NO-SUCH-UNIT", headers=bearing(Actor(UUID(int=1), "clerk")))
     client.get("/nothing/at/all")
     client.open("/v1/units", method="BREW")
     families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}

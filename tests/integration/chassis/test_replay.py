@@ -104,6 +104,7 @@ def test_a_service_gets_what_its_handlers_subscribe_to_and_nothing_else() -> Non
     assert {target.queue: target.types for target in found} == {
         "notify.acknowledge_hours": ("volunteers.hours_logged.v1",),
         "notify.acknowledge_star": ("awards.star_earned.v1",),
+        "notify.forget_person": ("volunteers.person_erased.v1",),
     }
     assert replay.targets(Notify, handler="notify.acknowledge_star") == [found[1]]
     assert replay.targets(Notify, types=["awards.star_earned.v1"]) == [found[1]]

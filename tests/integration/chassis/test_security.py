@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.threads import together
-from xinhuo.chassis.security import BadKeyFile, CannotDecrypt, Keys, create_key_file, load_keys
+from xinhuo.chassis.key_file import create_key_file, load_keys
+from xinhuo.chassis.security import BadKeyFile, CannotDecrypt, Keys
 
 ROOT = Path(__file__).resolve().parents[3]
 KEYS = Keys(bytes(range(32)))
@@ -19,7 +20,7 @@ PLACE = "volunteers.name"
 CREATE = """
 import sys
 from pathlib import Path
-from xinhuo.chassis.security import create_key_file, load_keys
+from xinhuo.chassis.key_file import create_key_file, load_keys
 sys.stdin.readline()
 create_key_file(Path(sys.argv[1]))
 print(load_keys(Path(sys.argv[1])).blind_index("x", "y").hex())

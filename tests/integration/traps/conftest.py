@@ -46,7 +46,7 @@ def tally(
     tally_database: Database,
 ) -> Iterator[dict[str, str]]:
     """The environment in which the small service runs; no message and no row of an earlier test is left."""
-    yield {"AMQP_URI": amqp_uri, "DATABASE_URL": empty_database}
+    yield {"AMQP_URI": amqp_uri, "DATABASE_URL": empty_database, "XINHUO_RATE_OF_STRANGERS": "0"}
     for queue in tally_topology.queues:
         broker.empty(queue.name)
     services.clear(tally_database)

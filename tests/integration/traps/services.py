@@ -11,9 +11,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tests.support.identity import for_everybody
 from xinhuo.chassis import migrations, outbox
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.errors import PermanentEventError
+from xinhuo.chassis.identity.rights import PUBLIC_RIGHT
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.markers import http, subscribe
 from xinhuo.chassis.service import Service
@@ -39,18 +41,19 @@ class Sale(schema.Schema):
     count = schema.Integer(load_default=1)
 
 
+@for_everybody
 class Tally(Service):
     """Counts categories; some categories do other things to it."""
 
     name = "tally"
 
-    @http("POST", "/v1/events", accepts=Sale, status=201)
+    @http("POST", "/v1/events", right=PUBLIC_RIGHT, accepts=Sale, status=201)
     def record(self, session: Session, body: dict[str, Any]) -> None:
         """Record events."""
         for _ in range(body["count"]):
             outbox.record(session, event(body["category"]))
 
-    @http("POST", "/v1/boom", accepts=Sale)
+    @http("POST", "/v1/boom", right=PUBLIC_RIGHT, accepts=Sale)
     def boom(self, session: Session, body: dict[str, Any]) -> None:
         """Ask the database for a table that it has not got."""
         session.execute(sa.text("SELECT secret FROM persons WHERE phone = '0'"))

@@ -209,7 +209,7 @@ def test_18_remedy_our_metrics_have_one_charset_in_every_format(empty_database: 
         assert "version=" in answer.headers["Content-Type"]
 
 
-def test_requests_and_events_leave_nothing_for_the_garbage_collector_for_which_everybody_would_wait(
+def test_requests_connections_and_events_leave_nothing_for_the_garbage_collector_for_which_everybody_would_wait(
     tally: dict[str, str], tally_database: Database
 ) -> None:
     port = free_port()
@@ -223,8 +223,13 @@ def test_requests_and_events_leave_nothing_for_the_garbage_collector_for_which_e
         def garbage() -> int:
             return int(session.get(f"http://127.0.0.1:{port}/garbage", timeout=10).text)
 
+        def connect_anew(count: int) -> None:
+            for _ in range(count):
+                requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10)
+
         record(3)
         garbage()
         record(100)
+        connect_anew(20)
         wait_for(lambda: fetch(tally_database, "SELECT count(*) FROM outbox WHERE published_at IS NULL") == [(0,)])
-        assert garbage() < 100, "not one object a request"
+        assert garbage() < 100, "not one object a request, and of a connection none"

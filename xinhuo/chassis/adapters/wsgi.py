@@ -147,6 +147,11 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
         body.deadline = time.monotonic() + self.seconds + (body.content_length or 0) / SLOWEST
         return environ
 
+    def finish(self) -> None:
+        """Close the connection, and let go of the last request: it and this reader hold each other."""
+        super().finish()
+        self.environ: dict[str, Any] = {}
+
     def log_message(self, format: str, *arguments: Any) -> None:
         """Leave out what quotes the request; the answer says what was wrong with it."""
 

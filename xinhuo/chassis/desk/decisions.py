@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from xinhuo.contracts import codec
 from xinhuo.contracts.codec import Undecodable
 
-from .. import inbox, ladder, outbox, trace
+from .. import audit, inbox, ladder, outbox, trace
 from ..db import database_now, is_outage
 from ..errors import all_codes
 from ..ids import new_id
@@ -325,3 +325,5 @@ def _record(session: Session, action: str, items: Sequence[Item], decision: Deci
             "outcomes": [f"{item.outcome} {item.code}" if item.code else item.outcome for item in items],
         },
     )
+    for item in items:
+        audit.record(session, f"dead_letter.{action}", "dead_letter", item.id, reason=decision.why)

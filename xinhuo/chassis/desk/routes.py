@@ -194,13 +194,19 @@ class DeadLetterRoutes:
 
     name: ClassVar[str]
 
-    @http("GET", "/v1/dead-letters/groups", query=DeadLetterGroupQuery, returns=DeadLetterGroups)
+    @http(
+        "GET",
+        "/v1/dead-letters/groups",
+        right="dead_letters:manage",
+        query=DeadLetterGroupQuery,
+        returns=DeadLetterGroups,
+    )
     def dead_letter_groups(self, session: Session, query: dict[str, Any]) -> dict[str, Any]:
         """Return the waiting dead letters by handler and reason."""
         found = lists.groups(session, Chosen(**query))
         return {"items": [{"service": self.name, **group} for group in found]}
 
-    @http("GET", "/v1/dead-letters", query=DeadLetterQuery, returns=DeadLetter)
+    @http("GET", "/v1/dead-letters", right="dead_letters:manage", query=DeadLetterQuery, returns=DeadLetter)
     def dead_letters(self, session: Session, query: dict[str, Any]) -> Listed:
         """List dead letters, the newest first."""
         before = read_cursor(query.pop("after"), datetime.fromisoformat, UUID)
@@ -208,12 +214,25 @@ class DeadLetterRoutes:
         found = lists.letters(session, Chosen(**query), state=state, before=before, limit=limit + 1)
         return page_of(found, limit, lambda one: (one["died_at"].isoformat(), one["id"]))
 
-    @http("GET", "/v1/dead-letters/{id:uuid}", returns=DeadLetterWithHistory, errors=(DeadLetterNotFound,))
+    @http(
+        "GET",
+        "/v1/dead-letters/{id:uuid}",
+        right="dead_letters:manage",
+        returns=DeadLetterWithHistory,
+        errors=(DeadLetterNotFound,),
+    )
     def dead_letter(self, session: Session, id: UUID) -> dict[str, Any]:
         """Return a dead letter with its events, what was done about it, and others of the same event."""
         return lists.letter(session, id)
 
-    @http("POST", "/v1/dead-letters:retry", accepts=RetryDeadLetters, returns=Decided, errors=_ERRORS)
+    @http(
+        "POST",
+        "/v1/dead-letters:retry",
+        right="dead_letters:manage",
+        accepts=RetryDeadLetters,
+        returns=Decided,
+        errors=_ERRORS,
+    )
     def retry_dead_letters(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
         """Hand the events of dead letters to their handlers again, or only say what would happen."""
         chosen, topics = _chosen(body), decisions.topics_of(type(self))
@@ -224,7 +243,14 @@ class DeadLetterRoutes:
             items = decisions.retry(session, topics, chosen, decision, rate=rate, limit=_most(body))
         return _decided(session, chosen, body, items, "retry")
 
-    @http("POST", "/v1/dead-letters:drop", accepts=DropDeadLetters, returns=Decided, errors=_ERRORS)
+    @http(
+        "POST",
+        "/v1/dead-letters:drop",
+        right="dead_letters:manage",
+        accepts=DropDeadLetters,
+        returns=Decided,
+        errors=_ERRORS,
+    )
     def drop_dead_letters(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
         """Close dead letters for good without sending them again; they are kept with who decided it and why."""
         chosen = _chosen(body)

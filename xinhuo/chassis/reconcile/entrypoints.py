@@ -106,7 +106,14 @@ class Books:
 
     books: ClassVar[Mapping[str, Book]]
 
-    @http("GET", "/v1/books/{name}/buckets", query=BucketQuery, returns=BookBuckets, errors=(BookNotFound,))
+    @http(
+        "GET",
+        "/v1/books/{name}/buckets",
+        right="books:read",
+        query=BucketQuery,
+        returns=BookBuckets,
+        errors=(BookNotFound,),
+    )
     def book_buckets(self, session: Session, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Count and hash the facts of a book in 256 buckets, for reconciliation."""
         found = books.buckets(session, self._book(name), query["cut"], _listed(query["suffixes"]))
@@ -116,13 +123,21 @@ class Books:
             ]
         }
 
-    @http("GET", "/v1/books/{name}/facts", query=FactQuery, returns=BookFacts, errors=(BookNotFound,))
+    @http(
+        "GET", "/v1/books/{name}/facts", right="books:read", query=FactQuery, returns=BookFacts, errors=(BookNotFound,)
+    )
     def book_facts(self, session: Session, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """List the facts of one bucket, for reconciliation."""
         found = books.facts(session, self._book(name), query["cut"], _listed(query["suffixes"]))
         return {"facts": [{"key": key, "value": fact.value, "fresh": fact.fresh} for key, fact in found.items()]}
 
-    @http("GET", "/v1/books/{name}/facts/{id:uuid}/event", returns=FactEventAnswer, errors=(BookNotFound,))
+    @http(
+        "GET",
+        "/v1/books/{name}/facts/{id:uuid}/event",
+        right="books:read",
+        returns=FactEventAnswer,
+        errors=(BookNotFound,),
+    )
     def book_event(self, session: Session, name: str, id: UUID) -> dict[str, Any]:
         """Return the event that announced a fact."""
         return {"event": books.announced(session, self._book(name), id)}
@@ -154,8 +169,10 @@ class NightlyReconciliation:
     @job(every=_NIGHT, offset=_AT)
     def reconcile_copies(self, session: Session) -> None:
         """Compare what this service keeps of others' facts with those services, by HTTP."""
-        settings = self.runtime.settings
-        sources = {copy.publisher: HttpSource(copy.publisher, settings.url_of(copy.publisher)) for copy in self.copies}
+        settings, bearer = self.runtime.settings, self.runtime.bearer
+        sources = {
+            copy.publisher: HttpSource(copy.publisher, settings.url_of(copy.publisher), bearer) for copy in self.copies
+        }
         results.keep(session, self.compare_copies(sources))
 
     def compare_tables(self, patience: timedelta = PATIENCE) -> list[Result]:

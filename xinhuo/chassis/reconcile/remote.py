@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from ..errors import Unavailable
+from ..identity.bearer import Bearer
 from .books import Announced, Bucket, Fact
 
 T = TypeVar("T")
@@ -69,10 +70,10 @@ class Event(msgspec.Struct):
 
 
 class HttpSource:
-    """Reads the books of a service at its address; raises PeerAway."""
+    """Reads the books of a service at its address, as ``bearer``; raises PeerAway or PortalAway."""
 
-    def __init__(self, service: str, url: str) -> None:
-        self._service, self._url = service, url.rstrip("/")
+    def __init__(self, service: str, url: str, bearer: Bearer) -> None:
+        self._service, self._url, self._bearer = service, url.rstrip("/"), bearer
         # The services are in one office: no proxy of the environment stands between them.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -94,8 +95,9 @@ class HttpSource:
     def _get(self, path: str, form: type[T], **query: str) -> T:
         given = urlencode({name: value for name, value in query.items() if value})
         address = f"{self._url}/v1/books/{path}" + (f"?{given}" if given else "")
+        asked = urllib.request.Request(address, headers={"Authorization": f"Bearer {self._bearer.token()}"})  # noqa: S310
         try:
-            with self._opener.open(address, timeout=_SECONDS) as answer:
+            with self._opener.open(asked, timeout=_SECONDS) as answer:
                 return msgspec.json.decode(answer.read(), type=form)
         except (OSError, http.client.HTTPException, msgspec.DecodeError, ValueError) as error:
             raise PeerAway(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -15,25 +15,16 @@ from werkzeug.wrappers import Request, Response
 
 from .. import faultpoints, logs, metrics, trace
 from ..errors import InvalidInput, RuleError
-from ..markers import Http, marked
-from ..service import Service
-from . import body, idempotency, pages, schema
+from ..identity.actor import Access, access_of, grant
+from ..markers import Http, Submission, marked
+from ..service import Runtime, Service
+from . import body, guard, idempotency, pages, schema
 from . import errors as http_errors
 from .coalesce import Coalescer
+from .pages import Answer
 
 PROBLEM = "application/problem+json"
 log = logs.get("http")
-
-
-@dataclass
-class Answer:
-    """What a method returns when a plain value is not enough: another status, headers, or raw bytes."""
-
-    value: Any = None
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    raw: bytes | None = None
-    content_type: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,11 @@ class _CodeConverter(BaseConverter):
 
 
 class HttpApp:
-    """Answers HTTP for one service; ``invoke(name, work)`` lets an adapter choose where the work runs."""
+    """Answers HTTP for one service; ``invoke(name, work)`` lets an adapter choose where the work runs.
+
+    ``enter`` tells by what a request is answered, or raises. Raises ``guard.Unguarded`` for a service with a route
+    that names no right.
+    """
 
     def __init__(
         self,
@@ -65,9 +60,12 @@ class HttpApp:
         *,
         invoke: Callable[[str, Callable[[], Any]], Any] | None = None,
         routes: bool = True,
+        enter: Callable[[Runtime, Http, dict[str, Any]], Access] | None = None,
     ) -> None:
         self.service = service
+        self._enter = enter or guard.Door()
         self.routes = routes_of(type(service)) if routes else []
+        guard.check_rights(service.name, (route.mark for route in self.routes))
         self._invoke = invoke or (lambda _name, work: work())
         self._map = Map(
             [Rule(_rule(route.mark.path), methods=[route.mark.method], endpoint=route) for route in self.routes],
@@ -77,8 +75,9 @@ class HttpApp:
             merge_slashes=False,
         )
         self._addresses = self._map.bind("localhost")  # no address depends on the host that a request names
-        #: Those without anything to be read from the path; werkzeug takes longer to find one than to do the rest.
-        self._fixed: dict[tuple[str, str], tuple[Route, dict[str, Any]]] = {
+        #: Those without anything to be read from the path; werkzeug takes longer to find one than to do the rest, and
+        #: leaves something to the garbage collector.
+        self._fixed: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
             (route.mark.method, route.mark.path): (route, {}) for route in self.routes if "{" not in route.mark.path
         }
         self._coalescers = {
@@ -86,7 +85,8 @@ class HttpApp:
         }
 
     def mount(self, path: str, respond: Callable[[Request], Response]) -> None:
-        """Serve a path beside the service's own routes (health, metrics, documentation)."""
+        """Serve a path, one without variable parts, beside the service's own routes (health, metrics, docs)."""
+        self._fixed["GET", path] = (respond, {})
         self._map.add(Rule(path, methods=["GET"], endpoint=respond))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -98,6 +98,8 @@ class HttpApp:
             response, label = self._respond(request)
             response.headers["Xinhuo-Trace-Id"] = trace.trace_id() or ""
             response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers["Referrer-Policy"] = "no-referrer"
+            response.headers.setdefault("Content-Security-Policy", _POLICY)
             response.headers.setdefault("Cache-Control", "no-store")
         service = self.service.name
         method = request.method if request.method in _METHODS else "OTHER"
@@ -145,14 +147,17 @@ class HttpApp:
 
     def _answer(self, route: Route, request: Request, arguments: Mapping[str, Any]) -> Response:
         mark = route.mark
+        access = self._enter(self.service.runtime, mark, request.environ)
         inputs: dict[str, Any] = dict(arguments)
-        key = request.environ.get("HTTP_IDEMPOTENCY_KEY") if mark.method == "POST" else None
+        key = request.environ.get("HTTP_IDEMPOTENCY_KEY") if mark.method == "POST" and not mark.secret else None
         if key is not None:
             idempotency.check_key(key)
         if route.query is not None:
             inputs["query"] = self._load_query(route.query, request)
         elif request.environ.get("QUERY_STRING"):
             self._load_query(_NO_QUERY, request)
+        if mark.cookie:
+            inputs["cookie"] = request.cookies.get(mark.cookie)
         data = b""
         if route.accepts is not None or mark.media_type:
             data = body.read(request, mark.body_limit or self.service.runtime.settings.body_limit)
@@ -164,20 +169,28 @@ class HttpApp:
         if mark.method in {"PATCH", "PUT"}:
             inputs["if_match"] = _if_match(request)
         if key is None and mark.coalesce:
-            return self._response(route, self._coalescers[route.name].submit(inputs["body"]), request)
-        response: Response = self._invoke(route.name, lambda: self._transact(route, request, inputs, key, data))
+            submitted = Submission(access, inputs["body"])
+            return self._response(route, self._coalescers[route.name].submit(submitted), request)
+        response: Response = self._invoke(route.name, lambda: self._transact(route, request, access, inputs, key, data))
         faultpoints.reach("after_commit_before_answer")
         return response
 
     def _transact(
-        self, route: Route, request: Request, inputs: dict[str, Any], key: str | None, data: bytes
+        self,
+        route: Route,
+        request: Request,
+        access: Access,
+        inputs: dict[str, Any],
+        key: str | None,
+        data: bytes,
     ) -> Response:
         runtime = self.service.runtime
         with runtime.db.transaction() as session:
+            grant(session, access)
             if key is None:
                 return self._response(route, self._call(route, session, inputs), request)
-            hashed = idempotency.request_hash(request.method, request.full_path, data)
-            name = f"{request.method} {route.mark.path}"
+            hashed = idempotency.request_hash(access, request.method, request.full_path, data)
+            name = idempotency.name_of(access, request.method, route.mark.path)
             if stored := idempotency.begin(session, runtime.keys, key, name, hashed):
                 headers = {**stored.headers, "Idempotency-Replayed": "true"}
                 return Response(stored.body, stored.status, headers)
@@ -191,7 +204,7 @@ class HttpApp:
         method = getattr(self.service, route.name)
         if not route.mark.coalesce:
             return method(session, **inputs)
-        result = method(session, [inputs["body"]])[0]
+        result = method(session, [Submission(access_of(session), inputs["body"])])[0]
         if isinstance(result, BaseException):
             raise result
         return result
@@ -199,13 +212,13 @@ class HttpApp:
     def _coalesced(self, route: Route) -> Callable[[list[Any]], list[Any]]:
         method = getattr(self.service, route.name)
 
-        def work(bodies: list[Any]) -> list[Any]:
+        def work(submitted: list[Submission]) -> list[Any]:
             with self.service.runtime.db.transaction() as session:
-                results: list[Any] = method(session, bodies)
+                results: list[Any] = method(session, submitted)
             faultpoints.reach("after_commit_before_answer")
             return results
 
-        return lambda bodies: self._invoke(route.name, lambda: work(bodies))
+        return lambda submitted: self._invoke(route.name, lambda: work(submitted))
 
     def _response(self, route: Route, value: Any, request: Request) -> Response:
         answer = value if isinstance(value, Answer) else Answer(value)
@@ -244,6 +257,8 @@ class HttpApp:
             raise http_errors.QueryInvalid(schema.problems(error, query)) from None
 
 
+#: Answers are no pages: whatever a browser takes one for, it loads and runs nothing, and shows it in no frame.
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Content-Disposition", "Retry-After")
 _NO_QUERY = schema.Schema()
@@ -327,8 +342,12 @@ def problem(error: RuleError) -> Response:
         ]
     info |= {name: value for name, value in error.extra.items() if name not in info}
     response = Response(encode(info), error.status, content_type=PROBLEM)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = f'Bearer realm="xinhuo", error="{error.code}"'
     if error.status == 405:
         response.headers["Allow"] = ", ".join(error.extra.get("allow", []))  # type: ignore[arg-type]
+    if error.status == 429:
+        response.headers["Retry-After"] = str(error.extra["seconds"])
     if error.status == 503:
         response.headers["Retry-After"] = "2"
     return response

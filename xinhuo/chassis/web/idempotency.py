@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ..identity.actor import Access
 from ..security import Keys
 from .errors import KeyInFlight, KeyMalformed, KeyReused
 
@@ -31,9 +32,15 @@ def check_key(key: str) -> str:
     return key
 
 
-def request_hash(method: str, path: str, body: bytes) -> bytes:
-    """Return the hash by which two requests are known to be the same."""
-    return hashlib.sha256(f"{method} {path}\n".encode() + body).digest()
+def name_of(access: Access, method: str, path: str) -> str:
+    """Return what keys are told apart by beside themselves: two callers may choose the same one."""
+    return f"{access.actor.subject} {method} {path}" if access.actor else f"{method} {path}"
+
+
+def request_hash(access: Access, method: str, path: str, body: bytes) -> bytes:
+    """Return the hash by which two requests are known to be the same: nobody gets the answer of somebody else's."""
+    subject = access.actor.subject if access.actor else ""
+    return hashlib.sha256(f"{subject} {method} {path}\n".encode() + body).digest()
 
 
 def begin(session: Session, keys: Keys, key: str, route: str, hashed: bytes) -> StoredAnswer | None:

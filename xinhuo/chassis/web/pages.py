@@ -18,6 +18,17 @@ class CursorInvalid(BadRequest):
     title = "分页游标无效"
 
 
+@dataclass
+class Answer:
+    """What a method returns when a plain value is not enough: another status, headers, or raw bytes."""
+
+    value: Any = None
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    content_type: str = "application/json"
+
+
 @dataclass(frozen=True)
 class Listed:
     """One page of a list and, when there are more rows, the cursor of the next one."""

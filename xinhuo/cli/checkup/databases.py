@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from xinhuo.chassis import migrations
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
 from xinhuo.chassis.db import Database, is_outage
-from xinhuo.chassis.security import BadKeyFile, load_keys
+from xinhuo.chassis.security import BadKeyFile
 from xinhuo.chassis.service import Runtime
 
 from .. import build
@@ -76,14 +76,13 @@ def check(settings: Settings, clock: Callable[[], float] = time.time) -> Iterato
 
 def check_key(settings: Settings, db: Database) -> Iterator[Finding]:
     """Yield whether the master key here is another than the one that the service's data were encrypted with."""
-    path = build.key_path(settings)
     with contextlib.suppress(BadKeyFile, ProgrammingError):  # which have findings of their own
         service = build.service_class(db.service)()
-        service.runtime = Runtime(settings, db, load_keys(path))
+        service.runtime = Runtime(settings, db, build.keys_of(settings))
         with db.transaction() as session:
             if not service.key_fits(session):
                 remedy = "用 XINHUO_KEY_FILE 指定原来的密钥 / give the right file in XINHUO_KEY_FILE"
-                yield Finding("key.wrong", db.service, str(path), remedy)
+                yield Finding("key.wrong", db.service, str(build.key_path(settings)), remedy)
 
 
 def read_server(url: str, clock: Callable[[], float] = time.time) -> tuple[str, Server]:

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from xinhuo.chassis.config import Settings
-from xinhuo.chassis.security import BadKeyFile, load_keys
+from xinhuo.chassis.key_file import load_keys
+from xinhuo.chassis.security import BadKeyFile
 
 from .. import build
 from .findings import Finding
@@ -23,7 +24,8 @@ def check(environment: Mapping[str, str], settings: Settings) -> Iterator[Findin
     if settings.amqp_uri and settings.adapter == "nameko":
         yield from check_wait_function(environment)
     yield from check_versions(metadata.requires("xinhuo") or [], metadata.version, sys.version_info[:2])
-    yield from check_key(build.key_path(settings))
+    if settings.key_command is None:
+        yield from check_key(build.key_path(settings))
     yield from check_disk(settings.data)
 
 

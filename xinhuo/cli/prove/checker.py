@@ -8,7 +8,7 @@ import json
 import re
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,9 +60,16 @@ class Verdict:
 
 
 def judge(
-    database_url: str, record_path: Path, addresses: Mapping[str, str], queues: Mapping[str, int] | None = None
+    database_url: str,
+    record_path: Path,
+    addresses: Mapping[str, str],
+    queues: Mapping[str, int] | None = None,
+    token: Callable[[], str] = lambda: "",
 ) -> Verdict:
-    """Compare everything. ``addresses`` are the base URLs of volunteers, awards and notify; ``queues`` their depths."""
+    """Compare everything.
+
+    ``addresses`` are the base URLs of volunteers, awards and notify; ``queues`` their depths; ``token`` is shown.
+    """
     record = history.read(record_path)
     tables = effects.read(database_url)
     found = effects.compare(tables)
@@ -78,10 +85,10 @@ def judge(
     problems["I2"] += [f"statistics lack {name}" for name in statistics.lost]
     problems["I2"] += [f"statistics have too much of {name}" for name in statistics.twice]
     problems["I2"] += effects.wrong_totals(tables)
-    problems["I2"] += _wrong_answers(tables, addresses)
+    problems["I2"] += _wrong_answers(tables, addresses, token())
     problems["I3"] += [f"no acknowledgement of {name}" for name in acknowledgement.lost]
     problems["I3"] += [f"one acknowledgement too many of {name}" for name in acknowledgement.twice]
-    problems["I3"] += _wrong_count(tables, addresses)
+    problems["I3"] += _wrong_count(tables, addresses, token())
     problems["I4"] += [f"the tally lacks {name}" for name in tally.lost]
     problems["I4"] += [f"the tally has too much: {name}" for name in tally.twice]
     problems["I4"] += effects.wrong_stars(tables)
@@ -163,12 +170,13 @@ def _stuck(url: str, record: history.Record, queues: Mapping[str, int], verdict:
 # --- What HTTP answers ----------------------------------------------------------------------------------
 
 
-def _get(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=20) as answer:  # noqa: S310  (http, of our own making)
+def _get(address: str, token: str) -> Any:
+    asked = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310  (http, of our own making)
         return json.load(answer)
 
 
-def _wrong_answers(tables: Tables, addresses: Mapping[str, str]) -> list[str]:
+def _wrong_answers(tables: Tables, addresses: Mapping[str, str], token: str) -> list[str]:
     """Compare the API's statistics, in every grouping, with sums over the ledger."""
     problems = []
     for group, name in GROUPS.items():
@@ -179,7 +187,9 @@ def _wrong_answers(tables: Tables, addresses: Mapping[str, str]) -> list[str]:
             if row.reversal is None:
                 wanted[key[group]][0] += row.minutes
                 wanted[key[group]][1] += 1
-        answered = {str(line[name])[: 7 if group == "month" else None]: line for line in _pages(addresses, group)}
+        answered = {
+            str(line[name])[: 7 if group == "month" else None]: line for line in _pages(addresses, group, token)
+        }
         for value in wanted.keys() | answered.keys():
             line = answered.get(value, {"minutes": 0, "entries": 0})
             if [line["minutes"], line["entries"]] != wanted.get(value, [0, 0]):
@@ -187,19 +197,19 @@ def _wrong_answers(tables: Tables, addresses: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _pages(addresses: Mapping[str, str], group: str) -> list[dict[str, Any]]:
+def _pages(addresses: Mapping[str, str], group: str, token: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after = ""
     while True:
-        page = _get(f"{addresses['volunteers']}/v1/statistics?group_by={group}&limit=200{after}")
+        page = _get(f"{addresses['volunteers']}/v1/statistics?group_by={group}&limit=200{after}", token)
         found += page["items"]
         if page["after"] is None:
             return found
         after = f"&after={page['after']}"
 
 
-def _wrong_count(tables: Tables, addresses: Mapping[str, str]) -> list[str]:
-    answered = _get(f"{addresses['notify']}/v1/acknowledgements/count")["total"]
+def _wrong_count(tables: Tables, addresses: Mapping[str, str], token: str) -> list[str]:
+    answered = _get(f"{addresses['notify']}/v1/acknowledgements/count", token)["total"]
     wanted = len(tables.rows) + len(tables.stars)
     return [] if answered == wanted else [f"GET acknowledgements/count says {answered}, not {wanted}"]
 

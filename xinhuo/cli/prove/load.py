@@ -5,6 +5,7 @@ is unknown is asked again with the same key, as a good client does, sometimes; s
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import threading
@@ -12,6 +13,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+from xinhuo.chassis.identity.bearer import Bearer, PortalAway
 
 from . import calls
 from .history import History, Slot
@@ -66,8 +69,10 @@ class Load:
     """Makes the calls, in an event loop of its own thread."""
 
     def __init__(
-        self, port: int, history: History, scene: Scene, seed: int, *, rate: float = RATE, import_seconds: float = 90.0
-    ) -> None:
+        self, port: int, history: History, scene: Scene, seed: int, *,
+        bearer: Bearer | None = None, rate: float = RATE, import_seconds: float = 90.0,
+    ) -> None:  # fmt: skip
+        self._bearer, self._shown = bearer, bearer.token() if bearer else ""
         self._port, self._history, self._scene, self._rate = port, history, scene, rate
         self._chance = random.Random(f"load {seed}")  # noqa: S311  (repeatable on purpose)
         self._import_seconds = import_seconds
@@ -197,7 +202,8 @@ class Load:
         """Repeat a safe request until it is answered well; None, with the call unknown, when that never comes."""
         while self._loop.time() < until:
             try:
-                reply = await calls.request(self._port, method, path, body, headers, seconds=IMPORT_ANSWER_SECONDS)
+                shown = {**headers, **await self._who()}
+                reply = await calls.request(self._port, method, path, body, shown, seconds=IMPORT_ANSWER_SECONDS)
             except (calls.NotSent, calls.NoAnswer):
                 await asyncio.sleep(0.5)
                 continue
@@ -210,6 +216,14 @@ class Load:
             await asyncio.sleep(0.5)
         self._history.result(number, "unknown", why="import gave up")
         return None
+
+    async def _who(self) -> dict[str, str]:
+        """Return the header with the token; while the portal is away, that of before."""
+        if self._bearer is None:
+            return {}
+        with contextlib.suppress(PortalAway):
+            self._shown = await asyncio.to_thread(self._bearer.token)
+        return {"Authorization": f"Bearer {self._shown}"}
 
     def _entered(self, number: int, ids: list[str]) -> None:
         self._history.result(number, "ok", ids=ids)
@@ -235,7 +249,7 @@ class Load:
             if attempt:
                 await asyncio.sleep(0.4 * attempt)
             try:
-                reply = await calls.request(self._port, "POST", path, data, headers)
+                reply = await calls.request(self._port, "POST", path, data, {**headers, **await self._who()})
             except calls.NotSent as error:
                 if not doubt and attempt == TRIES - 1:
                     self._history.result(number, "fail", why=f"not sent: {error}")

@@ -106,7 +106,7 @@ def _ours(given: Servers, options: Options, planned: Sequence[Fault], folder: Pa
         try:
             fleet.start()
             load = Load(
-                system.ports["volunteers-api"], record, scene, options.seed,
+                system.ports["volunteers-api"], record, scene, options.seed, bearer=system.operator,
                 rate=options.rate, import_seconds=max(90.0, options.patience),
             )  # fmt: skip
             stirring = Stirring(amqp_uri, database_url, record)
@@ -129,7 +129,9 @@ def _ours(given: Servers, options: Options, planned: Sequence[Fault], folder: Pa
             left = _wait_until_drained(amqp_uri, database_url, _poison(record_path), options.patience)
             recovery = time.monotonic() - calm
             tell(f"drained {recovery:.1f} s after the last fault" if not left else f"not drained: {left}")
-            verdict = checker.judge(database_url, record_path, system.addresses, _depths(amqp_uri))
+            verdict = checker.judge(
+                database_url, record_path, system.addresses, _depths(amqp_uri), system.auditor.token
+            )
         finally:
             fleet.stop()
     return _summary(options, verdict, injector, fleet, recovery, stirring, given)

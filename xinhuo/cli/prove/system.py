@@ -13,10 +13,11 @@ from services.volunteers.commands.people import register_volunteer, verify_volun
 from services.volunteers.workbooks import HoursRow, workbook_of
 from xinhuo.chassis import config, migrations
 from xinhuo.chassis.adapters import amqp_topology
+from xinhuo.chassis.identity.bearer import Bearer, KeyBearer
 from xinhuo.chassis.ids import new_id
-from xinhuo.chassis.security import create_key_file, load_keys
+from xinhuo.chassis.key_file import create_key_file
 
-from .. import build
+from .. import build, installing
 from ..sample.people import make_people
 from .fleet import CommandOf, Fleet, Member, environment_for
 from .load import Person, Scene
@@ -29,7 +30,10 @@ PROCESSES = (
     ("awards", "worker", ""),
     ("notify", "worker", ""),
     ("notify", "api", ""),
+    ("portal", "api", ""),
 )
+#: Above all units: for it, hours are logged.
+OFFICE = "TS"
 UNITS, TEAMS, CATEGORIES = 12, 16, 5
 
 
@@ -62,13 +66,15 @@ class System:
             db = build.database(name, self._settings)
             migrations.upgrade(db, build.versions_of(name))
             db.close()
+        self._operator = installing.key_of_role(self._settings, "prove", "unit_operator", unit=OFFICE)
+        self._auditor = installing.key_of_role(self._settings, "prove auditor", "auditor")
         assert self._settings.amqp_uri is not None  # noqa: S101  (given above; for the type checker)
         amqp_topology.declare(self._settings.amqp_uri, build.full_topology())
         return Scene(self._register(people), _workbook)
 
     def fleet(self, amqp_uri: str, database_url: str, command_of: CommandOf = real_command) -> Fleet:
         """Return the processes, not yet started, on the given way to broker and database."""
-        members = []
+        members: list[Member] = []
         for service, role, suffix in PROCESSES:
             port = free_port()
             self.ports[f"{service}-{role}"] = port
@@ -80,9 +86,24 @@ class System:
                 "XINHUO_DATA": str(self._folder),
                 "XINHUO_LOG_LEVEL": "warning",
                 "XINHUO_PROVE": "1",
+                "XINHUO_PORTAL_URL": self._portal,
             }
         )
         return Fleet(members, environment, self._folder)
+
+    @property
+    def operator(self) -> Bearer:
+        """Who logs hours, imports and reverses."""
+        return KeyBearer(self._portal, self._operator)
+
+    @property
+    def auditor(self) -> Bearer:
+        """Who sees everything afterwards."""
+        return KeyBearer(self._portal, self._auditor)
+
+    @property
+    def _portal(self) -> str:
+        return f"http://127.0.0.1:{self.ports['portal-api']}"
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -91,7 +112,7 @@ class System:
 
     def _register(self, count: int) -> list[Person]:
         db = build.database("volunteers", self._settings)
-        keys = load_keys(build.key_path(self._settings))
+        keys = build.keys_of(self._settings)
         teams = [(f"TS-YX-{number:02d}", f"TS-XX-{number % UNITS:02d}") for number in range(TEAMS)]
         try:
             with db.transaction() as session:
@@ -116,8 +137,10 @@ class System:
 
 def _insert_units_and_teams(session: Any, teams: Sequence[tuple[str, str]]) -> None:
     session.execute(
-        sa.text("INSERT INTO known_units SELECT code, 'primary', NULL, 1 FROM unnest(CAST(:codes AS text[])) AS code"),
-        {"codes": sorted({unit for _, unit in teams})},
+        sa.text(
+            "INSERT INTO known_units SELECT code, 'primary', :office, 1 FROM unnest(CAST(:codes AS text[])) AS code"
+        ),
+        {"codes": sorted({unit for _, unit in teams}), "office": OFFICE},
     )
     session.execute(
         sa.text(

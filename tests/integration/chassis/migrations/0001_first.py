@@ -13,6 +13,7 @@ def upgrade() -> None:
     tables.create_first(op.get_bind())
     tables.add_dead_letter_desk(op.get_bind())
     tables.partition_outbox(op.get_bind())
+    tables.add_audit(op.get_bind())
     op.execute("CREATE TABLE notes (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word text NOT NULL)")
     op.execute("CREATE TABLE slots (id integer PRIMARY KEY, taken integer NOT NULL DEFAULT 0)")
     op.execute("INSERT INTO slots (id) VALUES (1), (2)")
@@ -31,6 +32,7 @@ def downgrade() -> None:
     """Remove all."""
     op.execute("DROP TABLE notes, slots")
     op.execute("DROP FUNCTION refuse")
+    tables.drop_audit(op.get_bind())
     tables.unite_outbox(op.get_bind())
     tables.drop_dead_letter_desk(op.get_bind())
     tables.drop_first(op.get_bind())

@@ -1,0 +1,18 @@
+"""The audit log, append-only and chained."""
+
+from alembic import op
+
+from xinhuo.chassis import tables
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    tables.add_audit(op.get_bind())
+
+
+def downgrade() -> None:
+    tables.drop_audit(op.get_bind())

@@ -1,0 +1,1 @@
+"""Owns accounts, sessions, API clients, and the keys that sign the tokens of them all."""

@@ -1,0 +1,1 @@
+"""The rules of the portal: logins, passwords, sessions, second factors, API clients; pure, without I/O."""

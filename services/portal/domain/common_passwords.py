@@ -1,0 +1,38 @@
+"""Passwords that everybody tries first; of those long enough to be chosen at all, in small letters."""
+
+_WORDS = """
+000000000000 0123456789012 012345678912 098765432109 111111111111 111222333444 112233445566 121212121212
+123123123123 123412341234 123456123456 123456789012 1234567890123 12345678901234 123456789012345 1234567890123456
+135792468013 147258369000 147258369147 159357159357 1q2w3e4r5t6y 1q2w3e4r5t6y7u 1q2w3e4r5t6y7u8i 1qaz2wsx3edc
+1qaz2wsx3edc4rfv 520131452013 5201314520131 5201314woaini 666666666666 741852963000 789456123000 888888888888
+987654321098 9876543210987 999999999999 a12345678901 a1234567890b a1b2c3d4e5f6 aa1234567890 aaa123456789
+aabbccddeeff abc123456789 abc123abc123 abcd12345678 abcdef123456 abcdefg12345 abcdefgh1234 abcdefghijkl admin1234567
+admin12345678 admin123456789 admin@123456 admin@1234567 admin@12345678 admin@2024admin adminadmin12 adminadmin123
+adminadminadmin administrator administrator1 administrator123 alibaba12345 as1234567890 asdf1234asdf asdfasdfasdf
+asdfghjkl123 asdfghjkl1234 asdfqwerzxcv baidu1234567 barcelona123 baseball1234 basketball12 batman123456
+beijing12345 beijing2008beijing changeme1234 changeme12345 changemeplease changepassword chelsea12345 computer1234
+correcthorsebatterystaple dragon123456 education123 education1234 facebook1234 football1234 gongxifacai1
+gongxifacai888 google123456 guangdong123 guangzhou123 guest1234567 guestguest12 happy1234567 happybirthday
+happynewyear huawei123456 iloveyou1234 iloveyou12345 iloveyou1314 iloveyou5201314 iloveyou520520 internet1234
+iphone123456 jiangmen1234 jiaoyuju1234 jiaoyuju12345 jiaoyuju123456 jordan232323 laoshi123456 letmein12345
+letmein123456 letmeinplease liverpool123 manager12345 michael12345 microsoft123 mnbvcxz12345 monkey123456
+mypassword12 mypassword123 mypassword1234 nihao1234567 nihaonihao12 nothing12345 operator1234 operator12345
+p@ssw0rd!234 p@ssw0rd1234 p@ssw0rd2024 p@ssw0rd2025 p@ssw0rd2026 p@ssword1234 passw0rd1234 password!123 password!234
+password1234 password12345 password123456 password1234567 password12345678 password2020 password2021 password2022
+password2023 password2024 password2025 password2026 password@123 password@1234 passwordpassword poiuytrewq12
+pokemon12345 princess1234 q1w2e3r4t5y6 q1w2e3r4t5y6u7 qazwsxedc123 qazwsxedcrfv qwer1234asdf qwer1234tyui
+qwerasdfzxcv qwerty123456 qwerty1234567 qwerty12345678 qwertyqwerty qwertyuiop12 qwertyuiop123 qwertyuiop1234
+qwertyuiop[] qwertyuiopasdfgh qwertyuiopasdfghjkl realmadrid12 root12345678 root123456789 root@1234567 rootrootroot
+samsung12345 school123456 school12345678 secret123456 secretsecret shanghai1234 shengrikuaile shenzhen1234
+starwars1234 student12345 student123456 sunshine1234 superadmin12 superadmin123 superman1234 system123456
+systemsystem taishan12345 taishan123456 teacher12345 teacher123456 tencent12345 test12345678 test123456789
+testpassword testtesttest thequickbrownfox thisispassword tobeornottobe trustno1trustno1 user12345678 useruseruser
+volunteer123 volunteer1234 volunteer12345 weixin123456 welcome12345 welcome123456 welcome@1234 welcome@2024
+welcome@2025 welcome@2026 whatever1234 windows12345 woaini123456 woaini1314520 woaini520131 woaini5201314
+woaiwojia123 woaiwojia1314 woaizhongguo woaizuguo123 wobuzhidao12 woshishei123 xiaoxue12345 xinhuo123456
+xinhuo12345678 xinhuo2026xinhuo xinhuo@12345 xinhuoxinhuo xinniankuaile xuesheng1234 xuexiao12345 xuexiao123456
+xuexiqiangguo yilushunfeng youeryuan123 zaq12wsxcde3 zaq1xsw2cde3 zhiyuanfuwu1 zhiyuanzhe12 zhiyuanzhe123
+zhiyuanzhe1234 zhongguo1234 zhongguo2024 zhongguo2025 zhongguo2026 zhonghuaminzu zhongxue1234 zxcvbnm,./12
+zxcvbnm12345 zxcvbnm123456 zxcvbnmasdfg
+"""
+COMMON = frozenset(_WORDS.split())

@@ -1,0 +1,119 @@
+"""Erasure: asked for by the person or a guardian, decided by the data-protection officer, and done for good.
+
+The key of the person goes, and with it whatever copies of the data lie anywhere; the row keeps its number, so that
+ledger, memberships and statistics stay as they are.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.chassis import audit, outbox
+from xinhuo.chassis.identity.actor import access_of
+from xinhuo.chassis.ids import new_id
+from xinhuo.contracts import volunteers as events
+
+from .. import domain, reach
+from ..domain import rights as rules
+
+_LOCK = sa.text("SELECT state FROM volunteers WHERE id = :id FOR UPDATE")
+_ASK = sa.text(
+    """
+    INSERT INTO erasure_requests (id, volunteer_id, asked_by, asked_as, asked_at)
+    VALUES (:id, :volunteer_id, :asked_by, :asked_as, :asked_at)
+    ON CONFLICT (volunteer_id) WHERE decided_at IS NULL DO NOTHING
+    RETURNING id
+    """
+)
+_OPEN = sa.text("SELECT id FROM erasure_requests WHERE volunteer_id = :id AND decided_at IS NULL")
+_FOUND = sa.text("SELECT volunteer_id, asked_by, decided_at FROM erasure_requests WHERE id = :id FOR UPDATE")
+_DECIDE = sa.text(
+    """
+    UPDATE erasure_requests SET decided_by = :by, decided_at = :now, granted = :granted, reason = :reason
+    WHERE id = :id
+    """
+)
+_ERASE = (
+    sa.text(
+        """
+        UPDATE volunteers SET state = 'erased', name = NULL, id_number = NULL, phone = NULL, guardian_consent = NULL,
+            name_index = NULL, id_number_index = NULL
+        WHERE id = :id
+        """
+    ),
+    sa.text("DELETE FROM person_keys WHERE volunteer_id = :id"),
+    sa.text(
+        """
+        UPDATE consent_records SET guardian = NULL, withdrawn_at = COALESCE(withdrawn_at, :now)
+        WHERE volunteer_id = :id
+        """
+    ),
+    # Workbooks that held a row of the person, and what was found in them, are encrypted with another key.
+    sa.text(
+        """
+        UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL
+        WHERE state NOT IN ('confirmed', 'undoing')
+            AND id IN (SELECT import_id FROM ledger_entries WHERE volunteer_id = :id AND import_id IS NOT NULL)
+        """
+    ),
+)
+
+
+def request_erasure(session: Session, volunteer_id: UUID, *, now: datetime) -> UUID:
+    """Ask that a person be erased; return the id of the request, or of the one that is still open.
+
+    Raises ``VolunteerNotFound`` or ``PersonErased``.
+    """
+    if not reach.reaches_volunteer(session, volunteer_id):
+        raise domain.VolunteerNotFound(str(volunteer_id))
+    if session.scalar(_LOCK, {"id": volunteer_id}) == domain.VolunteerStatus.ERASED:
+        raise rules.PersonErased
+    actor = access_of(session).actor
+    if actor is None:
+        raise rules.OwnErasure  # nobody on the server itself asks for somebody
+    row = {
+        "id": new_id(),
+        "volunteer_id": volunteer_id,
+        "asked_by": actor.subject,
+        "asked_as": actor.role,
+        "asked_at": now,
+    }
+    if session.scalar(_ASK, row) is None:
+        earlier: UUID = session.scalars(_OPEN, {"id": volunteer_id}).one()
+        return earlier
+    audit.record(session, "erasure.asked", "volunteer", volunteer_id, after=row)
+    made: Any = row["id"]
+    return UUID(str(made))
+
+
+def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason: str | None, now: datetime) -> None:
+    """Decide on a request: granted, the person is erased at once.
+
+    Raises ``ErasureNotFound``, ``ErasureDecided``, ``OwnErasure`` or ``RefusalNeedsReason``.
+    """
+    actor = access_of(session).actor
+    found = session.execute(_FOUND, {"id": request_id}).one_or_none()
+    if found is None:
+        raise rules.ErasureNotFound(str(request_id))
+    if found.decided_at is not None:
+        raise rules.ErasureDecided
+    if actor is None or actor.subject == found.asked_by:
+        raise rules.OwnErasure
+    rules.check_decision(granted=granted, reason=reason)
+    decided = {"id": request_id, "by": actor.subject, "now": now, "granted": granted, "reason": reason}
+    session.execute(_DECIDE, decided)
+    action = "erasure.granted" if granted else "erasure.refused"
+    audit.record(session, action, "volunteer", found.volunteer_id, after=decided, reason=reason)
+    if granted:
+        _erase(session, found.volunteer_id, now)
+
+
+def _erase(session: Session, volunteer_id: UUID, now: datetime) -> None:
+    session.execute(_LOCK, {"id": volunteer_id})
+    for statement in _ERASE:
+        session.execute(statement, {"id": volunteer_id, "now": now})
+    audit.record(session, "volunteer.erased", "volunteer", volunteer_id)
+    outbox.record(session, events.PersonErased(volunteer_id=volunteer_id))

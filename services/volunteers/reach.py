@@ -1,0 +1,141 @@
+"""What of this service a right reaches: conditions for queries, and checks of what a command names.
+
+What is out of reach is treated as what does not exist: who may not see a thing does not learn that there is one.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from xinhuo.chassis.identity.actor import Access, Reach, access_of
+from xinhuo.chassis.identity.reached import own_units, reaches_person
+
+from .models import activities, consent_records, imports, known_units, ledger_entries, team_members, teams, volunteers
+
+Conditions = list[sa.ColumnElement[bool]]
+_NOTHING: Conditions = [sa.false()]
+
+
+def people(session: Session) -> Conditions:
+    """Return which volunteers: of one's unit or of a team of it, of one's team, oneself, one's wards."""
+    access = access_of(session)
+    match access.reach:
+        case Reach.ALL:
+            return []
+        case Reach.OWN:
+            mine = own_units(known_units, access)
+            in_team = sa.select(team_members.c.volunteer_id).join(teams, teams.c.code == team_members.c.team_code)
+            return [volunteers.c.unit_code.in_(mine) | volunteers.c.id.in_(in_team.where(teams.c.unit_code.in_(mine)))]
+        case Reach.TEAM:
+            in_team = sa.select(team_members.c.volunteer_id).where(*_of_team(access, team_members.c.team_code))
+            return [volunteers.c.id.in_(in_team)]
+        case _:
+            return reaches_person(access, volunteers.c.id)
+
+
+def not_withdrawn(session: Session) -> Conditions:
+    """Return which volunteers others may come upon: none whose guardian withdrew the consent.
+
+    They stay visible to themselves, their guardians and the data-protection officer.
+    """
+    access = access_of(session)
+    if access.reach in (Reach.SELF, Reach.CHILD) or (access.actor and access.actor.role == "privacy_officer"):
+        return []
+    return [~is_withdrawn()]
+
+
+def is_withdrawn() -> sa.ColumnElement[bool]:
+    """Return whether a volunteer is suspended because a guardian withdrew the consent to the registration."""
+    of = consent_records.c
+    ended = sa.exists().where(
+        of.volunteer_id == volunteers.c.id,
+        of.purpose == "registration",
+        of.given_by == "guardian",
+        of.withdrawn_at.is_not(None),
+    )
+    return sa.and_(volunteers.c.state == "suspended", ended)
+
+
+def of_teams(session: Session) -> Conditions:
+    """Return which teams."""
+    return _places(access_of(session), teams.c.unit_code, teams.c.code)
+
+
+def of_activities(session: Session) -> Conditions:
+    """Return which activities."""
+    return _places(access_of(session), activities.c.unit_code, activities.c.team_code)
+
+
+def of_entries(session: Session, access: Access | None = None) -> Conditions:
+    """Return which entries of the ledger: those at one's activities, or of oneself or one's wards."""
+    access = access or access_of(session)
+    if access.reach in (Reach.SELF, Reach.CHILD):
+        return reaches_person(access, ledger_entries.c.volunteer_id)
+    return _places(access, ledger_entries.c.unit_code, ledger_entries.c.team_code, public=False)
+
+
+def of_cells(session: Session, table: sa.Table) -> Conditions:
+    """Return which cells of the statistics."""
+    return _places(access_of(session), table.c.unit_code, table.c.team_code)
+
+
+def units(session: Session) -> list[str] | None:
+    """Return the codes of the units in reach; None for all."""
+    access = access_of(session)
+    match access.reach:
+        case Reach.ALL:
+            return None
+        case Reach.OWN:
+            return list(session.scalars(own_units(known_units, access)))
+        case _:
+            return []
+
+
+def reaches_import(session: Session, import_id: UUID) -> bool:
+    """Tell whether an import was made by one's own unit or one under it."""
+    access = access_of(session)
+    if access.reach is Reach.ALL:
+        return True
+    conditions = _places(access, imports.c.unit_code, sa.null(), public=False)
+    return bool(session.scalar(sa.select(sa.true()).where(imports.c.id == import_id, *conditions)))
+
+
+def reaches_unit(session: Session, code: str) -> bool:
+    """Tell whether a unit is known and in reach."""
+    access = access_of(session)
+    wanted = sa.select(sa.true()).where(known_units.c.code == code)
+    if access.reach is not Reach.ALL:
+        wanted = wanted.where(*_places(access, known_units.c.code, sa.null(), public=False))
+    return bool(session.scalar(wanted))
+
+
+def unit_of_team(session: Session, code: str) -> str | None:
+    """Return the unit of a team; None when there is no such team in reach."""
+    found: str | None = session.scalar(sa.select(teams.c.unit_code).where(teams.c.code == code, *of_teams(session)))
+    return found
+
+
+def reaches_volunteer(session: Session, volunteer_id: UUID) -> bool:
+    """Tell whether a volunteer is registered and in reach."""
+    return bool(session.scalar(sa.select(sa.true()).where(volunteers.c.id == volunteer_id, *people(session))))
+
+
+def _places(access: Access, unit: Any, team: Any, *, public: bool = True) -> Conditions:
+    match access.reach:
+        case Reach.ALL:
+            return []
+        case Reach.OWN:
+            return [unit.in_(own_units(known_units, access))]
+        case Reach.TEAM:
+            return _of_team(access, team)
+        case Reach.PUBLIC if public:
+            return []
+        case _:
+            return _NOTHING
+
+
+def _of_team(access: Access, team: Any) -> Conditions:
+    # Compared with no team it would be IS NULL, which may be true.
+    return [team == access.actor.team] if access.actor is not None and access.actor.team is not None else _NOTHING

@@ -1,0 +1,1 @@
+"""What is personal: keys, clear values, consents, export, erasure, retention."""
