@@ -33,6 +33,8 @@ TIMES = 2
 #: As many are confirmed together.
 AT_ONCE = 500
 PATIENCE = 60
+#: Of what no sample run records an event; tests/integration/privacy gives them theirs twice.
+NOT_IN_A_RUN = {"awards.forget_person", "notify.forget_person"}
 #: The broker gives a message twenty times more, and calls it dead when it comes back once more.
 ONE_TOO_OFTEN = 21
 
@@ -154,7 +156,7 @@ def test_every_event_of_the_run_again_shuffled_and_twice_changes_nothing(loaded:
         after = installation.contents()
 
     assert len(events) > 2000
-    assert min(expected.values()) > 0
+    assert {handler for handler, count in expected.items() if not count} == NOT_IN_A_RUN
     assert after == before
     assert {"volunteers.ledger_entries", "awards.stars", "notify.messages", "notices.outbox"} <= before.keys()
 
