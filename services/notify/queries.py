@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.db import rows
 from xinhuo.chassis.identity.actor import Reach, access_of
 from xinhuo.chassis.identity.reached import FEWEST_PERSONS, reaches_person
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from .models import forgotten_persons, messages
@@ -44,6 +45,6 @@ def acknowledgement_counts(session: Session) -> dict[str, Any]:
     wanted = sa.select(messages.c.occasion, number).group_by(messages.c.occasion)
     if access_of(session).reach is not Reach.ALL:
         wanted = wanted.having(sa.func.count(messages.c.volunteer_id.distinct()) >= FEWEST_PERSONS)
-    found = session.execute(wanted)
-    counted: dict[str, int] = {row.occasion: row.number for row in found}
+    with wide(session):
+        counted: dict[str, int] = {row.occasion: row.number for row in session.execute(wanted)}
     return {"total": sum(counted.values()), "by_occasion": counted}

@@ -94,7 +94,7 @@ def test_a_request_in_flight_is_answered_and_then_nobody_listens(house: House) -
 
 
 def in_progress(house: House, text: str) -> int:
-    found = house.rows(
+    found = house.rows_of_owner(
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%' || :text || '%'"
         " AND datname = current_database() AND pid <> pg_backend_pid()", text=text,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from tests.support.documents_check import wrong_xinhuo
 from tests.support.imports import open_office
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.rabbit import RabbitNode
-from xinhuo.chassis import config
+from xinhuo.chassis import config, roles
 from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.broker_state import Item
 from xinhuo.chassis.config import SERVICES
@@ -233,6 +233,17 @@ def test_a_missing_extension_is_found(url: str) -> None:
     run(url, "DROP EXTENSION btree_gist CASCADE")
 
     assert of_databases(url) == ["database.btree_gist_missing"]
+
+
+def test_a_role_that_is_missing_or_above_the_policies_is_found(url: str) -> None:
+    assert of_databases(url, XINHUO_ENVIRONMENT="production") == ["database.runs_as_owner"]
+    run(url, "ALTER TABLE awards.stars OWNER TO xinhuo_awards")
+    assert of_databases(url) == ["database.role_too_wide"]
+    run(url, "ALTER TABLE awards.stars OWNER TO CURRENT_USER")
+    # The roles of the server are everybody's: that of another name stands for one that is not there.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roles, "role_of", lambda service: f"xinhuo_absent_{service}")
+        assert of_databases(url) == ["database.role_missing"]
 
 
 def test_what_waits_in_the_tables_is_found(url: str) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from werkzeug.test import Client
 
 from services.volunteers import domain
@@ -278,6 +278,11 @@ def test_the_ledger_refuses_update_delete_and_truncate(client: Client, world: Wo
     ):
         with (
             pytest.raises(IntegrityError, match="append-only"),
+            world.service.runtime.db.as_owner() as connection,
+        ):
+            connection.execute(sa.text(statement))
+        with (
+            pytest.raises(ProgrammingError, match="permission denied"),
             world.service.runtime.db.transaction() as session,
         ):
             session.execute(sa.text(statement))

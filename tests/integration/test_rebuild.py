@@ -48,7 +48,7 @@ def world(service: Volunteers) -> Iterator[World]:
     catch_up(service)
     yield made
     catch_up(service)
-    with service.runtime.db.transaction() as session:
+    with service.runtime.db.as_owner() as session:
         session.execute(sa.text("TRUNCATE statistics_cells, volunteer_months"))
     rebuild_statistics(service.runtime.db)
 
@@ -106,8 +106,8 @@ def truth(service: Volunteers) -> dict[str, list[dict[str, Any]]]:
 
 
 def execute(service: Volunteers, statement: str, **parameters: Any) -> None:
-    with service.runtime.db.transaction() as session:
-        session.execute(sa.text(statement), parameters)
+    with service.runtime.db.as_owner() as connection:
+        connection.execute(sa.text(statement), parameters)
 
 
 def spoil(service: Volunteers, world: World) -> None:

@@ -105,7 +105,7 @@ class Office:
 
     def empty(self) -> None:
         """Remove hours, imports and events; people and activities stay."""
-        with self.service.runtime.db.transaction() as session:
+        with self.service.runtime.db.as_owner() as session:
             session.execute(sa.text("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_append_only"))
             session.execute(sa.text("TRUNCATE import_progress, imports, service_spans, ledger_entries, outbox, jobs"))
             session.execute(sa.text("ALTER TABLE ledger_entries ENABLE TRIGGER ledger_entries_append_only"))

@@ -51,7 +51,7 @@ class Three:
     def run(self, service: str, *statements: str, **parameters: Any) -> None:
         """Change tables as somebody with a superuser's rights could."""
         owner: Service = getattr(self, service)
-        with owner.runtime.db.transaction() as session:
+        with owner.runtime.db.as_owner() as session:
             session.execute(sa.text("SET LOCAL session_replication_role = replica"))
             for statement in statements:
                 session.execute(sa.text(statement), parameters)

@@ -102,5 +102,5 @@ def fetch(service: Service, statement: str, **parameters: Any) -> list[dict[str,
 def empty_tables(service: Service, names: Sequence[str]) -> None:
     """Empty the named tables of a service, and the chassis tables that hold events."""
     chassis = ("outbox", "inbox", "parked_events", "dead_letters", "dead_letter_actions")
-    with service.runtime.db.transaction() as session:
-        session.execute(sa.text(f"TRUNCATE {', '.join((*names, *chassis))} RESTART IDENTITY"))
+    with service.runtime.db.as_owner() as connection:
+        connection.execute(sa.text(f"TRUNCATE {', '.join((*names, *chassis))} RESTART IDENTITY"))

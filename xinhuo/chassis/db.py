@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, SessionTransaction
 from sqlalchemy.orm import Session as OrmSession
 
-from . import clock, inbox, outbox, roundtrips
+from . import clock, inbox, outbox, roles, roundtrips, row_security
 from .arrays import ColumnDumper
 from .errors import Unavailable
 
@@ -91,7 +91,8 @@ def _forget_recorded_events(session: OrmSession) -> None:
 class Database:
     """The database of one service; tables live in the schema of the service's name.
 
-    Opens nothing before its first use and may be shared by all threads of a process.
+    Works as the service's role, which owns nothing (``roles``). Opens nothing before its first use and may be shared
+    by all threads of a process.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Database:
             hide_parameters=True,
             connect_args={
                 # A frozen process must not keep its locks from everyone else for ever.
-                "options": f"-csearch_path={service},public -ctimezone=UTC"
+                "options": f"{_options(service)} -crole={roles.role_of(service)} {row_security.OPTIONS}"
                 f" -cidle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s",
                 "application_name": application or f"xinhuo-{service}",
                 "connect_timeout": 5,
@@ -148,6 +149,15 @@ class Database:
                 raise DatabaseUnavailable(committing=unknown) from error
             raise
 
+    @contextmanager
+    def as_owner(self) -> Iterator[sa.Connection]:
+        """Give a connection of whoever owns the tables, in one transaction: for migrations."""
+        engine = sa.create_engine(
+            self.url, poolclass=sa.NullPool, connect_args={"options": _options(self.service), "connect_timeout": 5}
+        )
+        with engine.begin() as connection:
+            yield connection
+
     def is_up(self) -> bool:
         """Tell whether the server answers a trivial question now."""
         try:
@@ -160,6 +170,10 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+
+def _options(service: str) -> str:
+    return f"-csearch_path={service},public -ctimezone=UTC"
 
 
 def _send_lists_in_binary(connection: Any, _record: Any) -> None:

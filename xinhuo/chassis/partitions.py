@@ -35,6 +35,65 @@ class Partitioned:
 INBOX = Partitioned("inbox", "event_id")
 OUTBOX = Partitioned("outbox", "id", "published_at IS NOT NULL AND (public_published_at IS NOT NULL OR NOT public)")
 
+#: A service's role owns no tables: what it must do to partitions, it does through these, and only to these two tables.
+_BELONGS = """
+    IF parent NOT IN ('inbox', 'outbox') OR name !~ ('^' || parent || '_[0-9]{4,}_[0-9]{2}$') THEN
+        RAISE EXCEPTION '% is no partition of %', name, parent USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+"""
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION {signature} LANGUAGE plpgsql SECURITY DEFINER SET search_path = "{schema}", pg_temp AS $$
+{declared}
+BEGIN
+{belongs}
+{body}
+END
+$$
+"""
+#: Filled before it is attached: PostgreSQL refuses a partition whose rows the default partition holds.
+_MAKE = """
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS)', name, parent);
+    EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *)'
+        ' INSERT INTO %I SELECT * FROM moved', parent || '_rest', id, low, id, high, name);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);
+"""
+#: Returns whether it was taken out: one with a row that is not done stays.
+_DETACH = """
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE NOT (%s))', name, done) INTO STRICT undone;
+    IF NOT undone THEN
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, name);
+    END IF;
+    RETURN NOT undone;
+"""
+_DROP = """
+    IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = CAST(name AS regclass)) THEN
+        RAISE EXCEPTION '% is in use', name USING ERRCODE = 'object_in_use';
+    END IF;
+    EXECUTE format('DROP TABLE %I', name);
+"""
+
+
+def add_functions(connection: Any) -> None:
+    """Make the functions by which a service's role makes, takes out and drops partitions, in the current schema."""
+    schema = connection.scalar(sa.text("SELECT current_schema()"))
+    cases = " ".join(f"WHEN '{what.table}' THEN '{what.column}'" for what in (INBOX, OUTBOX))
+    done = " ".join(f"WHEN '{what.table}' THEN '{what.done}'" for what in (INBOX, OUTBOX))
+    for signature, declared, body in (
+        (
+            "make_partition(parent text, name text, low uuid, high uuid) RETURNS void",
+            f"DECLARE id text := CASE parent {cases} END;",
+            _MAKE,
+        ),
+        (
+            "detach_partition(parent text, name text) RETURNS boolean",
+            f"DECLARE done text := CASE parent {done} END; undone boolean;",
+            _DETACH,
+        ),
+        ("drop_partition(parent text, name text) RETURNS void", "", _DROP),
+    ):
+        made = _FUNCTION.format(signature=signature, schema=schema, declared=declared, belongs=_BELONGS, body=body)
+        connection.exec_driver_sql(made.replace("%", "%%"))
+
 
 def ensure(connection: Any, what: Partitioned, today: date, *, months_ahead: int = MONTHS_AHEAD) -> list[str]:
     """Create the missing partitions of this month and of those to come; return their names.
@@ -50,7 +109,8 @@ def ensure(connection: Any, what: Partitioned, today: date, *, months_ahead: int
     connection.execute(sa.text(f"LOCK TABLE {what.table} IN ACCESS EXCLUSIVE MODE"))
     missing = _missing(connection, what, months)
     for month in missing:
-        _create(connection, what, month)
+        limits = {"low": first_id_of(month), "high": first_id_of(_month_after(month))}
+        connection.execute(_MADE, {"parent": what.table, "name": what.partition_of(month), **limits})
     return [what.partition_of(month) for month in missing]
 
 
@@ -63,16 +123,13 @@ def expire(connection: Any, what: Partitioned, before: date) -> list[str]:
     """
     limit = before.replace(day=1)
     for name in _tables(connection, _DETACHED, what):
-        connection.execute(sa.text(f"DROP TABLE {name}"))
+        connection.execute(_DROPPED, {"parent": what.table, "name": name})
     connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-    expired = []
-    for name in _tables(connection, _ATTACHED, what):
-        if name >= what.partition_of(limit):
-            continue
-        undone = sa.text(f"SELECT EXISTS (SELECT FROM {name} WHERE NOT ({what.done}))")  # noqa: S608  (names from here)
-        if not connection.scalar(undone):
-            connection.execute(sa.text(f"ALTER TABLE {what.table} DETACH PARTITION {name}"))
-            expired.append(name)
+    expired = [
+        name
+        for name in _tables(connection, _ATTACHED, what)
+        if name < what.partition_of(limit) and connection.scalar(_TAKEN_OUT, {"parent": what.table, "name": name})
+    ]
     connection.execute(
         sa.text(f"DELETE FROM {what.table}_rest WHERE {what.column} < :limit AND ({what.done})"),  # noqa: S608
         {"limit": first_id_of(limit)},
@@ -97,6 +154,9 @@ def inbox_begins(today: date, months: int) -> date:
     return outbox_begins(today, months + REMEMBERED_LONGER)
 
 
+_MADE = sa.text("SELECT make_partition(:parent, :name, :low, :high)")
+_TAKEN_OUT = sa.text("SELECT detach_partition(:parent, :name)")
+_DROPPED = sa.text("SELECT drop_partition(:parent, :name)")
 _NAMED = (
     "SELECT c.relname FROM pg_class c WHERE c.relnamespace = CAST(current_schema() AS regnamespace)"
     " AND c.relkind = 'r' AND c.relname ~ :pattern AND {} EXISTS (SELECT FROM pg_inherits i"
@@ -113,19 +173,6 @@ def _tables(connection: Any, statement: sa.TextClause, what: Partitioned) -> lis
 def _missing(connection: Any, what: Partitioned, months: Iterable[date]) -> list[date]:
     existing = _tables(connection, _ATTACHED, what)
     return [month for month in months if what.partition_of(month) not in existing]
-
-
-def _create(connection: Any, what: Partitioned, month: date) -> None:
-    """Fill the partition before attaching it: PostgreSQL refuses one whose rows the default partition holds."""
-    name, low, high = what.partition_of(month), first_id_of(month), first_id_of(_month_after(month))
-    within = f"{what.column} >= '{low}' AND {what.column} < '{high}'"
-    for statement in (
-        f"CREATE TABLE {name} (LIKE {what.table} INCLUDING DEFAULTS)",
-        f"WITH moved AS (DELETE FROM {what.table}_rest WHERE {within} RETURNING *)"  # noqa: S608  (names from here)
-        f" INSERT INTO {name} SELECT * FROM moved",
-        f"ALTER TABLE {what.table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')",
-    ):
-        connection.execute(sa.text(statement))
 
 
 def _month_after(month: date) -> date:

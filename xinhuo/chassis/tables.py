@@ -247,6 +247,7 @@ CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audi
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
     _run(connection, _OUTBOX + _OUTBOX_UNPUBLISHED + _OUTBOX_BY_TYPE + _FIRST)
+    partitions.add_functions(connection)
     partitions.ensure(connection, partitions.INBOX, datetime.now(UTC).date())
 
 
@@ -301,6 +302,18 @@ def add_audit(connection: sa.Connection) -> None:
 def drop_audit(connection: sa.Connection) -> None:
     """Remove what ``add_audit`` made."""
     _run(connection, "DROP TABLE audit_log, audit_head;\nDROP FUNCTION audit_chain, audit_refuse_change;\n")
+
+
+def add_role(connection: sa.Connection) -> None:
+    """Let the service's role make partitions, and append to an audit log whose head it cannot move."""
+    partitions.add_functions(connection)
+    schema = connection.scalar(sa.text("SELECT current_schema()"))
+    _run(connection, f'ALTER FUNCTION audit_chain SECURITY DEFINER SET search_path = "{schema}", public, pg_temp')
+
+
+def drop_role(connection: sa.Connection) -> None:
+    """Take back what ``add_role`` did; the functions stay, as a first migration makes them too."""
+    _run(connection, "ALTER FUNCTION audit_chain SECURITY INVOKER")
 
 
 def _run(connection: sa.Connection, statements: str) -> None:

@@ -148,7 +148,7 @@ def check_key(service: Service) -> None:
 def warn_of_old_tables(service: Service) -> None:
     """Say in the log that a migration is pending: until it is made, the process is not ready."""
     try:
-        found = migrations.current(service.runtime.db)
+        found = migrations.current_of_service(service.runtime.db)
     except (DatabaseUnavailable, DBAPIError):
         return  # which others will say
     if found != (head := migrations.head(versions_of(service.name))):
@@ -165,7 +165,7 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
     def migrated() -> str | None:
         if database_up():
             return "未知 / unknown"
-        found = migrations.current(db)
+        found = migrations.current_of_service(db)
         if found == head:
             return None
         return (

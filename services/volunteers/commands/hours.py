@@ -20,6 +20,7 @@ from xinhuo.chassis.errors import RuleError
 from xinhuo.chassis.identity.actor import Access, Reach, access_of
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.roundtrips import ask, at_commit
+from xinhuo.chassis.row_security import wide
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
 from .. import domain, reach
@@ -220,7 +221,8 @@ def reverse_entries(
     if access_of(session).reach is not Reach.ALL:
         in_reach = sa.select(ledger_entries.c.id).where(ledger_entries.c.id.in_(entries), *reach.of_entries(session))
         entries = {entry_id: entries[entry_id] for entry_id in session.scalars(in_reach)}
-    lock_volunteers(session, {entry.volunteer_id for entry in entries.values()})
+    with wide(session):  # who served here may be of another unit
+        lock_volunteers(session, {entry.volunteer_id for entry in entries.values()})
     reversals: dict[UUID, UUID] = {}
     if entries:
         found = session.execute(_REVERSALS, {"ids": list(entries)})
@@ -244,16 +246,17 @@ def reverse_entries(
         outcomes.append(Reversed(reversal))
     made = [outcome.entry for outcome in outcomes if isinstance(outcome, Reversed)]
     if made:
-        session.execute(
-            _REVERSE,
-            {
-                "ids": [reversal.id for reversal in made],
-                "reversed": [reversal.reverses for reversal in made],
-                "reason_code": reason_code,
-                "now": now,
-                "recorded_by": recorded_by,
-            },
-        )
+        with wide(session):
+            session.execute(
+                _REVERSE,
+                {
+                    "ids": [reversal.id for reversal in made],
+                    "reversed": [reversal.reverses for reversal in made],
+                    "reason_code": reason_code,
+                    "now": now,
+                    "recorded_by": recorded_by,
+                },
+            )
     outbox.record_all(session, [_hours_reversed(reversal) for reversal in made])
     return outcomes
 

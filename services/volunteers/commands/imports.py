@@ -25,6 +25,7 @@ from xinhuo.chassis.db import Database, database_now
 from xinhuo.chassis.identity.actor import SYSTEM, Access, Actor, Reach, access_of, grant
 from xinhuo.chassis.identity.rights import reach_of
 from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.rules import DatedRule, in_force, load_rules
 from xinhuo.chassis.security import Keys
 
@@ -150,11 +151,12 @@ def check_import(session: Session, keys: Keys, data: bytes, file_name: str | Non
     Nothing of it is in the ledger yet. Raises ``ImportSeenBefore`` naming the import that holds the same file if it
     is in reach, or one of the file errors of ``domain.workbooks``.
     """
+    import_id = new_id()
+    _require_unit(access_of(session), import_id)
     file_hash = sha256(data).digest()
     _refuse_seen(session, file_hash)
     reading = workbooks.read_workbook(data, today=domain.local_date(now))
-    import_id = new_id()
-    with outbox.rehearsal(session):
+    with wide(session), outbox.rehearsal(session):  # what a person did elsewhere counts too
         examined = examine(session, keys, reading, now=now, import_id=import_id)
     session.execute(
         _INSERT,
@@ -172,6 +174,12 @@ def check_import(session: Session, keys: Keys, data: bytes, file_name: str | Non
     )
     audit.record(session, "import.checked", "import", import_id, after={"file": file_hash.hex()})
     return import_id
+
+
+def _require_unit(access: Access, import_id: UUID) -> None:
+    """Raise ``ImportNotFound`` when who asks is of no unit: nobody would ever see the import."""
+    if access.reach is Reach.OWN and (access.actor is None or access.actor.unit is None):
+        raise domain.ImportNotFound(str(import_id))
 
 
 def _made_by(access: Access) -> dict[str, Any]:
@@ -194,7 +202,9 @@ def _access_of(made_by: UUID | None, made_as: str | None, unit_code: str | None)
 
 
 def _refuse_seen(session: Session, file_hash: bytes) -> None:
-    if first := session.execute(_SEEN, {"hash": file_hash}).one_or_none():
+    with wide(session):
+        first = session.execute(_SEEN, {"hash": file_hash}).one_or_none()
+    if first:
         if not reach.reaches_import(session, first.id):
             raise domain.ImportSeenBefore()
         raise domain.ImportSeenBefore(str(first.id), first.confirmed_at)

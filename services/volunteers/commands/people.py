@@ -13,6 +13,7 @@ from xinhuo.chassis import audit
 from xinhuo.chassis.identity.actor import Reach, access_of
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.person_keys import make_key
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.security import Keys
 
 from .. import domain, reach, sealed
@@ -30,9 +31,10 @@ _INSERT = sa.text(
             :id_number_index, :now)
         ON CONFLICT DO NOTHING
         RETURNING id
+    ), sealed AS (
+        INSERT INTO person_keys (volunteer_id, wrapped, kek, made_at) SELECT id, :wrapped, :kek, :now FROM entered
     )
-    INSERT INTO person_keys (volunteer_id, wrapped, kek, made_at) SELECT id, :wrapped, :kek, :now FROM entered
-    RETURNING volunteer_id
+    SELECT id FROM entered
     """
 )
 _SAME_PERSON = sa.text("SELECT id FROM volunteers WHERE id_number_index = :id_number_index")
@@ -118,5 +120,7 @@ def _insert(session: Session, row: dict[str, Any]) -> None:
         if session.scalar(_INSERT, row) is not None:
             return
         # Taken was either the person's identity number or, hardly ever, the number just drawn.
-        if other := session.scalar(_SAME_PERSON, {"id_number_index": row["id_number_index"]}):
+        with wide(session):
+            other = session.scalar(_SAME_PERSON, {"id_number_index": row["id_number_index"]})
+        if other:
             raise domain.VolunteerExists(str(other) if reach.reaches_volunteer(session, other) else None)

@@ -32,7 +32,7 @@ def service(database: str) -> Iterator[Notices]:
 
 def by_hand(service: Service, *statements: str) -> None:
     """Do what somebody would who may do everything to the database, its triggers off."""
-    with service.runtime.db.transaction() as session:
+    with service.runtime.db.as_owner() as session:
         session.execute(sa.text("SET LOCAL session_replication_role = replica"))
         for statement in statements:
             session.execute(sa.text(statement))
@@ -93,8 +93,8 @@ def test_many_at_the_same_time_make_one_chain(service: Notices) -> None:
 )
 def test_a_row_can_be_neither_changed_nor_removed(service: Notices, statement: str) -> None:
     written(service, 2)
-    with pytest.raises(DBAPIError, match="append-only"), service.runtime.db.transaction() as session:
-        session.execute(sa.text(statement))
+    with pytest.raises(DBAPIError, match="append-only"), service.runtime.db.as_owner() as owner:
+        owner.execute(sa.text(statement))
     assert verified(service).rows == 2
 
 

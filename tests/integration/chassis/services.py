@@ -177,15 +177,15 @@ def id_of_month(year: int, month: int, day: int = 15) -> UUID:
 
 
 def fetch(db: Database, statement: str, **parameters: Any) -> list[Any]:
-    """Return the rows of a statement."""
-    with db.transaction() as session:
-        return list(session.execute(sa.text(statement), parameters).all())
+    """Return the rows of a statement, as whoever owns the tables sees them."""
+    with db.as_owner() as connection:
+        return list(connection.execute(sa.text(statement), parameters).all())
 
 
 def execute(db: Database, statement: str, **parameters: Any) -> None:
-    """Run one statement in a transaction of its own."""
-    with db.transaction() as session:
-        session.execute(sa.text(statement), parameters)
+    """Run one statement in a transaction of its own, as whoever owns the tables."""
+    with db.as_owner() as connection:
+        connection.execute(sa.text(statement), parameters)
 
 
 def words(db: Database) -> list[str]:

@@ -58,7 +58,7 @@ def test_a_process_at_the_wrong_revision_says_which_and_what_to_do(service: Serv
         right = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
 
     def put(value: str | None) -> None:
-        with service.runtime.db.engine.begin() as connection:
+        with service.runtime.db.as_owner() as connection:
             connection.execute(sa.text("DELETE FROM alembic_version"))
             if value:
                 connection.execute(sa.text("INSERT INTO alembic_version VALUES (:value)"), {"value": value})

@@ -333,7 +333,7 @@ def test_an_outage_says_that_nothing_was_changed_unless_it_came_during_the_commi
     db: Database, other_db: Database, works_on: bool, said: str
 ) -> None:
     def work() -> None:
-        with db.transaction() as session, other_db.transaction() as other:
+        with db.transaction() as session, other_db.as_owner() as other:
             pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
             assert other.scalar(sa.text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
             if works_on:

@@ -189,6 +189,7 @@ def test_connections_that_are_cut_under_everything_lose_nothing_and_double_nothi
         for number in range(4):
             names += [f"w{number}-{part}" for part in range(50)]
             record(other_db, *names[-50:])
+            other_db.close()  # this test's own connections are not those that are cut
             execute(
                 other_db,
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"

@@ -67,8 +67,8 @@ def opened(message: Outgoing) -> list[Any]:
 def db(database: str) -> Iterator[Database]:
     """The database of notices, which publishes units."""
     made = Database(database, "notices")
-    with made.transaction() as session:
-        session.execute(sa.text("TRUNCATE outbox RESTART IDENTITY"))
+    with made.as_owner() as connection:
+        connection.execute(sa.text("TRUNCATE outbox RESTART IDENTITY"))
     yield made
     made.close()
 

@@ -23,7 +23,7 @@ from tests.integration.chassis.services import (
 from tests.support.postgres import create_database, drop_database
 from tests.support.services import delivery_of
 from tests.support.threads import together
-from xinhuo.chassis import inbox, ladder, outbox, partitions, tables
+from xinhuo.chassis import inbox, ladder, outbox, partitions, roles, tables
 from xinhuo.chassis.db import Database, database_now
 
 OLD = 2001  # a year in which nothing was made
@@ -200,9 +200,10 @@ def undivided(postgres_url: str) -> Iterator[Database]:
     """A database whose outbox is still of one piece."""
     url = create_database(postgres_url)
     db = database(url)
-    with db.engine.begin() as connection:
+    with db.as_owner() as connection:
         connection.execute(sa.text("CREATE SCHEMA volunteers"))
         tables.create_first(connection)
+        roles.allow(connection, "volunteers")
     yield db
     db.close()
     drop_database(url)
@@ -220,8 +221,9 @@ def test_an_outbox_of_one_piece_keeps_its_events_positions_and_numbers_when_it_i
     everything = "SELECT to_jsonb(o) AS row FROM outbox o ORDER BY seq"
     before = fetch(db, everything)
 
-    with db.engine.begin() as connection:
+    with db.as_owner() as connection:
         tables.partition_outbox(connection)
+        roles.allow(connection, "volunteers")
     assert fetch(db, everything) == before
     with db.transaction() as session:
         this_month = partitions.OUTBOX.partition_of(database_now(session).date())
@@ -230,8 +232,9 @@ def test_an_outbox_of_one_piece_keeps_its_events_positions_and_numbers_when_it_i
         outbox.record(session, event("newer"))
     assert [row.seq for row in fetch(db, "SELECT seq FROM outbox ORDER BY seq")] == [1, 2, 3, 4]
 
-    with db.engine.begin() as connection:
+    with db.as_owner() as connection:
         tables.unite_outbox(connection)
+        roles.allow(connection, "volunteers")
     assert fetch(db, everything)[:3] == before
     with db.transaction() as session:
         outbox.record(session, event("newest"))

@@ -127,8 +127,8 @@ def seen(db: Database) -> dict[str, int]:
 
 def clear(db: Database) -> None:
     """Forget everything that happened."""
-    with db.transaction() as session:
-        session.execute(
+    with db.as_owner() as connection:
+        connection.execute(
             sa.text(
                 "TRUNCATE seen, outbox, inbox, parked_events, dead_letters, dead_letter_actions, jobs, idempotency_keys"
             )

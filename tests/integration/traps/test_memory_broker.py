@@ -40,9 +40,9 @@ def in_process(db: Database) -> InProcess:
     derived = topology.of([Tally])
     adapter = InProcess([service], topology.Topology((*derived.exchanges, "volunteers.events"), derived.queues))
     # `republish` reads the events of a publisher from its schema in the same database.
-    with db.transaction() as session:
-        session.connection().exec_driver_sql("CREATE SCHEMA IF NOT EXISTS volunteers")
-        session.connection().exec_driver_sql("CREATE OR REPLACE VIEW volunteers.outbox AS SELECT * FROM tally.outbox")
+    with db.as_owner() as owner:
+        owner.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS volunteers")
+        owner.exec_driver_sql("CREATE OR REPLACE VIEW volunteers.outbox AS SELECT * FROM tally.outbox")
     return adapter
 
 

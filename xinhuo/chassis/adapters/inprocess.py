@@ -252,8 +252,9 @@ def republish(publisher: MemoryPublisher, worker: Worker) -> int:
     for method, mark in worker.subscriptions.items():
         handler = worker.handler_name(method)
         for event in mark.events:
-            with service.runtime.db.transaction() as session:
-                rows = session.execute(
+            # The service's own role sees no other schema; only this adapter, which is all services in one, looks there.
+            with service.runtime.db.as_owner() as connection:
+                rows = connection.execute(
                     sa.text(
                         f"SELECT o.id, o.payload FROM {event.publisher}.outbox o"  # noqa: S608  (names from code)
                         " WHERE o.type = :type AND o.published_at IS NOT NULL"

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .. import roles
 from ..db import Database
 
 _LOCK = 7_041_963
@@ -17,9 +18,10 @@ _LOCK = 7_041_963
 def upgrade(db: Database, versions: Path) -> tuple[str | None, str]:
     """Bring a service's schema to the newest version; return the revisions before and after.
 
-    Creates the schema when it is missing. Several processes may call it at once: one works, the others wait.
+    Creates the schema and the service's role when they are missing. Several processes may call it at once: one works,
+    the others wait.
     """
-    with db.engine.begin() as connection:
+    with db.as_owner() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public"))
         connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS "{db.service}"'))
@@ -32,11 +34,18 @@ def upgrade(db: Database, versions: Path) -> tuple[str | None, str]:
             config.attributes["connection"] = connection
             config.attributes["schema"] = db.service
             command.upgrade(config, "head")
+        roles.allow(connection, db.service)
         return before, after
 
 
 def current(db: Database) -> str | None:
-    """Return the revision a service's schema is at, or None when it has none yet."""
+    """Return the revision a service's schema is at, or None when it has none yet, as its owner sees it."""
+    with db.as_owner() as connection:
+        return _current(connection, db.service)
+
+
+def current_of_service(db: Database) -> str | None:
+    """Return the same as the service itself sees it; raises DBAPIError when its role is missing."""
     with db.engine.connect() as connection:
         return _current(connection, db.service)
 

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from .. import faultpoints, logs, metrics, trace
+from .. import faultpoints, logs, metrics, row_security, trace
 from ..errors import InvalidInput, RuleError
 from ..identity.actor import Access, access_of, grant
 from ..markers import Http, Submission, marked
@@ -187,6 +187,8 @@ class HttpApp:
         runtime = self.service.runtime
         with runtime.db.transaction() as session:
             grant(session, access)
+            if not route.mark.coalesce:  # what is done for several together looks at each one's reach
+                row_security.narrow(session, access)
             if key is None:
                 return self._response(route, self._call(route, session, inputs), request)
             hashed = idempotency.request_hash(access, request.method, request.full_path, data)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from xinhuo.chassis import migrations
+from xinhuo.chassis import migrations, roles
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
 from xinhuo.chassis.db import Database, is_outage
 from xinhuo.chassis.security import BadKeyFile
@@ -61,8 +61,11 @@ def check(settings: Settings, clock: Callable[[], float] = time.time) -> Iterato
             servers.setdefault(identity, server)
             users.setdefault(identity, []).append(name)
             yield from check_extension(db)
-            yield from check_schema(db)
-            yield from check_key(settings, db)
+            missing = list(check_role(db, production=settings.environment == "production"))
+            yield from missing
+            if not any(one.code == "database.role_missing" for one in missing):
+                yield from check_schema(db)
+                yield from check_key(settings, db)
         except DBAPIError as error:
             yield Finding(
                 "database.away" if is_outage(error) else "database.refused", name, type(error.orig).__name__,
@@ -152,7 +155,7 @@ def judge(server: Server, services: list[str], pool: int) -> Iterator[Finding]:
 
 def check_extension(db: Database) -> Iterator[Finding]:
     """Yield whether btree_gist is missing and ``xinhuo db upgrade`` could not make it."""
-    with db.engine.connect() as connection:
+    with db.as_owner() as connection:
         there, possible, allowed = connection.execute(
             sa.text(
                 "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'btree_gist'),"
@@ -169,6 +172,41 @@ def check_extension(db: Database) -> Iterator[Finding]:
         else "安装 postgresql-contrib / install the package postgresql-contrib on the server"
     )
     yield Finding("database.btree_gist_missing", db.service, "", remedy)
+
+
+def check_role(db: Database, *, production: bool) -> Iterator[Finding]:
+    """Yield whether the service's role is missing, may do more than its service needs, or can be thrown off."""
+    role = roles.role_of(db.service)
+    with db.as_owner() as connection:
+        found: Any = connection.execute(_ROLE, {"role": role, "schema": db.service}).one()
+    if found.there is None:
+        if migrations.current(db) is not None:
+            yield Finding("database.role_missing", db.service, role, "xinhuo db upgrade")
+        return
+    if found.above or found.owned:
+        detail = ", ".join(found.owned or []) or "SUPERUSER / BYPASSRLS"
+        remedy = (
+            f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS；表归部署账号所有 / and let the tables belong to who deploys"
+        )
+        yield Finding("database.role_too_wide", db.service, detail, remedy)
+    if production and found.owner:
+        remedy = (
+            f"为服务另设登录账号并 GRANT {role} TO 它，写入 {db.service.upper()}_DATABASE_URL / "
+            f"give the service a login of its own with GRANT {role}, and its URL this setting"
+        )
+        yield Finding("database.runs_as_owner", db.service, found.login, remedy)
+
+
+_ROLE = sa.text(
+    """
+    SELECT session_user AS login, r.oid AS there, r.rolsuper OR r.rolbypassrls AS above,
+        (SELECT array_agg(c.relname ORDER BY c.relname) FROM pg_class AS c
+            WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p')) AS owned,
+        s.rolsuper OR EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.nspname = :schema AND c.relowner = s.oid) AS owner
+    FROM pg_roles AS s LEFT JOIN pg_roles AS r ON r.rolname = :role WHERE s.rolname = session_user
+    """
+)
 
 
 def check_schema(db: Database) -> Iterator[Finding]:

@@ -22,6 +22,13 @@ CODES: dict[str, tuple[str, str, str]] = {
     "database.refused": (ERROR, "数据库拒绝了账号、设置或操作", "the database refused the account or what was asked"),
     "database.too_old": (ERROR, "PostgreSQL 版本低于 15", "PostgreSQL is older than 15"),
     "database.btree_gist_missing": (ERROR, "缺少扩展 btree_gist", "the extension btree_gist is missing"),
+    "database.role_missing": (ERROR, "缺少服务的数据库角色", "the service's role of the database is missing"),
+    "database.role_too_wide": (
+        ERROR, "服务的数据库角色权限过大，行级隔离不起作用", "the service's role may do too much: no policy binds it",
+    ),
+    "database.runs_as_owner": (
+        WARNING, "服务用表的所有者账号连接数据库", "a service connects as the owner of the tables",
+    ),
     "database.not_durable": (ERROR, "断电会丢失或损坏数据", "a power cut would lose or damage data"),
     "database.pools_exceed": (
         ERROR, "各进程的连接池之和超过数据库上限", "the pools of the processes add up to more than the database allows",

@@ -17,6 +17,7 @@ import eventlet  # noqa: E402
 import psycopg  # noqa: E402
 import sqlalchemy as sa  # noqa: E402
 
+from xinhuo.chassis import roles  # noqa: E402
 from xinhuo.chassis.db import Database  # noqa: E402
 from xinhuo.chassis.roundtrips import ask, at_commit  # noqa: E402
 
@@ -90,7 +91,11 @@ def main():
                 other.execute("SELECT pg_sleep(30)")
         except eventlet.Timeout:
             found["seconds until interrupted"] = time.monotonic() - began
-    found["ended in a pipeline"] = ended_in_a_pipeline(Database("postgresql+psycopg" + sys.argv[1][10:], "public"))
+    db = Database("postgresql+psycopg" + sys.argv[1][10:], "tally")
+    with db.as_owner() as owner:
+        owner.execute(sa.text("CREATE SCHEMA IF NOT EXISTS tally"))
+        roles.allow(owner, "tally")
+    found["ended in a pipeline"] = ended_in_a_pipeline(db)
     print(json.dumps(found))
 
 

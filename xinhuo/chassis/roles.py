@@ -1,0 +1,51 @@
+"""The role of the database that a service works as: it owns nothing and may do to its own tables only what it must."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+#: What nobody may change or remove, not even the service whose table it is, and what it may still do.
+_KEPT = {
+    "alembic_version": "SELECT",
+    "audit_head": "SELECT",
+    "audit_log": "SELECT, INSERT",
+    "ledger_entries": "SELECT, INSERT",
+}
+_MAKE = """
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+        BEGIN
+            CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL; -- another database of this server made it just now
+        END;
+    END IF;
+    IF NOT pg_has_role(current_user, '{role}', 'MEMBER') THEN
+        GRANT {role} TO CURRENT_USER;
+    END IF;
+END
+$$
+"""
+
+
+def role_of(service: str) -> str:
+    """Return the name of a service's role."""
+    return f"xinhuo_{service}"
+
+
+def allow(connection: Any, service: str) -> None:
+    """Make the service's role where it is missing, and let it use the tables of the service's schema, as they are now.
+
+    Raises ProgrammingError when the role is missing and whoever migrates may make none.
+    """
+    role = role_of(service)
+    connection.execute(sa.text(_MAKE.format(role=role)))
+    connection.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
+    for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
+        connection.execute(sa.text(f'GRANT {rights} ON ALL {kind} IN SCHEMA "{service}" TO {role}'))
+    for table, rights in _KEPT.items():
+        name = f'"{service}".{table}'
+        if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}):
+            connection.execute(sa.text(f"REVOKE ALL ON {name} FROM {role}"))
+            connection.execute(sa.text(f"GRANT {rights} ON {name} TO {role}"))
