@@ -5,7 +5,6 @@ ledger, memberships and statistics stay as they are.
 """
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -74,8 +73,9 @@ def request_erasure(session: Session, volunteer_id: UUID, *, now: datetime) -> U
     actor = access_of(session).actor
     if actor is None:
         raise rules.OwnErasure  # nobody on the server itself asks for somebody
+    made = new_id()
     row = {
-        "id": new_id(),
+        "id": made,
         "volunteer_id": volunteer_id,
         "asked_by": actor.subject,
         "asked_as": actor.role,
@@ -85,8 +85,7 @@ def request_erasure(session: Session, volunteer_id: UUID, *, now: datetime) -> U
         earlier: UUID = session.scalars(_OPEN, {"id": volunteer_id}).one()
         return earlier
     audit.record(session, "erasure.asked", "volunteer", volunteer_id, after=row)
-    made: Any = row["id"]
-    return UUID(str(made))
+    return made
 
 
 def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason: str | None, now: datetime) -> None:

@@ -18,6 +18,7 @@ from services.notices.service import Notices
 from services.notify.service import Notify
 from services.portal import passwords
 from services.portal.service import Portal
+from services.volunteers.domain import OFFICE_ZONE
 from services.volunteers.imports_service import XLSX
 from services.volunteers.service import Volunteers
 from services.volunteers.workbooks import HoursRow, workbook_of
@@ -222,14 +223,15 @@ class World:
     def span(self) -> tuple[datetime, datetime]:
         """Return half an hour in which nobody served yet."""
         days, slot = divmod(self.serial(), 40)
-        starts = datetime.combine(date(2026, 1, 1) + timedelta(days), time(0), UTC) + timedelta(minutes=30 * slot)
+        midnight = datetime.combine(date(2026, 1, 1) + timedelta(days), time(0), OFFICE_ZONE)
+        starts = midnight + timedelta(minutes=30 * slot)
         return starts, starts + timedelta(minutes=30)
 
     def hours(self, place: Place, person: Person | None = None) -> dict[str, Any]:
         """Return a body of hours at the activity of a place; the person is by default of our school."""
         starts, ends = self.span()
         volunteer = (person or self.here.people[0]).id
-        span = {"started_at": starts.isoformat(), "ended_at": ends.isoformat()}
+        span = {"started_at": starts.astimezone(UTC).isoformat(), "ended_at": ends.astimezone(UTC).isoformat()}
         return {"volunteer_id": str(volunteer), "activity_id": str(place.activity), **span}
 
     def entry_at(self, place: Place) -> UUID:
