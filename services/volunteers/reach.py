@@ -48,15 +48,12 @@ def not_withdrawn(session: Session) -> Conditions:
 
 
 def is_withdrawn() -> sa.ColumnElement[bool]:
-    """Return whether a volunteer is suspended because a guardian withdrew the consent to the registration."""
+    """Return whether a guardian withdrew the consent to a registration, and there is no other one."""
     of = consent_records.c
-    ended = sa.exists().where(
-        of.volunteer_id == volunteers.c.id,
-        of.purpose == "registration",
-        of.given_by == "guardian",
-        of.withdrawn_at.is_not(None),
-    )
-    return sa.and_(volunteers.c.state == "suspended", ended)
+    given = sa.exists().where(of.volunteer_id == volunteers.c.id, of.purpose == "registration")
+    ended = given.where(of.given_by == "guardian", of.withdrawn_at.is_not(None))
+    stopped = volunteers.c.state.in_(("suspended", "left"))
+    return sa.and_(stopped, ended, ~given.where(of.withdrawn_at.is_(None)))
 
 
 def of_teams(session: Session) -> Conditions:

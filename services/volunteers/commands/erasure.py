@@ -39,11 +39,13 @@ _ERASE = (
     sa.text(
         """
         UPDATE volunteers SET state = 'erased', name = NULL, id_number = NULL, phone = NULL, guardian_consent = NULL,
-            name_index = NULL, id_number_index = NULL
+            name_index = NULL, id_number_index = NULL, suspended_for = NULL
         WHERE id = :id
         """
     ),
     sa.text("DELETE FROM person_keys WHERE volunteer_id = :id"),
+    sa.text("DELETE FROM volunteer_tags WHERE volunteer_id = :id"),
+    sa.text("UPDATE corrections SET before = NULL WHERE volunteer_id = :id"),
     sa.text(
         """
         UPDATE consent_records SET guardian = NULL, withdrawn_at = COALESCE(withdrawn_at, :now)

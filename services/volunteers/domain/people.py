@@ -234,8 +234,8 @@ _NOT_VERIFIED = {
         "The volunteer is suspended; lift the suspension first.",
     ),
     VolunteerStatus.LEFT: (
-        "该志愿者已退出，请先重新登记。",
-        "The volunteer has left; register the person again first.",
+        "该志愿者已退出，请先恢复登记。",
+        "The volunteer has left; bring the person back first.",
     ),
     VolunteerStatus.ERASED: (
         "该志愿者的个人信息已删除，请先重新登记。",
