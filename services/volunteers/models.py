@@ -55,6 +55,28 @@ volunteers = sa.Table(
     sa.Column("id_number_index", sa.LargeBinary),
     sa.Column("registered_at", sa.DateTime(timezone=True)),
     sa.Column("verified_at", sa.DateTime(timezone=True)),
+    sa.Column("suspended_for", sa.Text),
+)
+
+corrections = sa.Table(
+    "corrections",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("volunteer_id", sa.Uuid),
+    sa.Column("fields", ARRAY(sa.Text)),
+    sa.Column("before", sa.Text),
+    sa.Column("reason_code", sa.Text),
+    sa.Column("corrected_by", sa.Uuid),
+    sa.Column("corrected_at", sa.DateTime(timezone=True)),
+)
+
+#: Not sealed, because lists are filtered by them, and a keyed hash of so few values would hide nothing: without the
+#: sealed name they are nobody's. Never in an event; deleted when the person is erased.
+volunteer_tags = sa.Table(
+    "volunteer_tags",
+    metadata,
+    sa.Column("volunteer_id", sa.Uuid, primary_key=True),
+    sa.Column("tag", sa.Text, primary_key=True),
 )
 
 person_keys = sa.Table(

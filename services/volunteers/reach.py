@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.identity.actor import Access, Reach, access_of
 from xinhuo.chassis.identity.reached import own_units, reaches_person
+from xinhuo.chassis.identity.reached import reaches_unit as of_unit
 
 from .models import activities, consent_records, imports, known_units, ledger_entries, team_members, teams, volunteers
 
@@ -47,15 +48,12 @@ def not_withdrawn(session: Session) -> Conditions:
 
 
 def is_withdrawn() -> sa.ColumnElement[bool]:
-    """Return whether a volunteer is suspended because a guardian withdrew the consent to the registration."""
+    """Return whether a guardian withdrew the consent to a registration, and there is no other one."""
     of = consent_records.c
-    ended = sa.exists().where(
-        of.volunteer_id == volunteers.c.id,
-        of.purpose == "registration",
-        of.given_by == "guardian",
-        of.withdrawn_at.is_not(None),
-    )
-    return sa.and_(volunteers.c.state == "suspended", ended)
+    given = sa.exists().where(of.volunteer_id == volunteers.c.id, of.purpose == "registration")
+    ended = given.where(of.given_by == "guardian", of.withdrawn_at.is_not(None))
+    stopped = volunteers.c.state.in_(("suspended", "left"))
+    return sa.and_(stopped, ended, ~given.where(of.withdrawn_at.is_(None)))
 
 
 def of_teams(session: Session) -> Conditions:
@@ -98,17 +96,14 @@ def reaches_import(session: Session, import_id: UUID) -> bool:
     access = access_of(session)
     if access.reach is Reach.ALL:
         return True
-    conditions = _places(access, imports.c.unit_code, sa.null(), public=False)
+    conditions = of_unit(known_units, access, imports.c.unit_code)
     return bool(session.scalar(sa.select(sa.true()).where(imports.c.id == import_id, *conditions)))
 
 
 def reaches_unit(session: Session, code: str) -> bool:
     """Tell whether a unit is known and in reach."""
-    access = access_of(session)
-    wanted = sa.select(sa.true()).where(known_units.c.code == code)
-    if access.reach is not Reach.ALL:
-        wanted = wanted.where(*_places(access, known_units.c.code, sa.null(), public=False))
-    return bool(session.scalar(wanted))
+    conditions = of_unit(known_units, access_of(session), known_units.c.code)
+    return bool(session.scalar(sa.select(sa.true()).where(known_units.c.code == code, *conditions)))
 
 
 def unit_of_team(session: Session, code: str) -> str | None:
@@ -124,16 +119,12 @@ def reaches_volunteer(session: Session, volunteer_id: UUID) -> bool:
 
 def _places(access: Access, unit: Any, team: Any, *, public: bool = True) -> Conditions:
     match access.reach:
-        case Reach.ALL:
-            return []
-        case Reach.OWN:
-            return [unit.in_(own_units(known_units, access))]
         case Reach.TEAM:
             return _of_team(access, team)
         case Reach.PUBLIC if public:
             return []
         case _:
-            return _NOTHING
+            return of_unit(known_units, access, unit)
 
 
 def _of_team(access: Access, team: Any) -> Conditions:

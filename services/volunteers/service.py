@@ -26,6 +26,7 @@ from .commands import known, people, teams
 from .commands import statistics as statistics_commands
 from .domain import registry
 from .domain.rights import PersonErased
+from .domain.tags import TagUnknown
 from .imports_service import ImportEntrypoints
 from .models import Entry, Served
 from .persons_service import PersonEntrypoints
@@ -35,6 +36,7 @@ from .queries import people as people_queries
 from .queries import statistics as statistics_queries
 from .queries import statistics_workbook
 from .queries import teams as team_queries
+from .register_service import RegisterEntrypoints
 from .schemas import activities as activity_schemas
 from .schemas import hours as hours_schemas
 from .schemas import people as people_schemas
@@ -55,7 +57,7 @@ _HOURS_ERRORS = (
 )
 
 
-class Volunteers(ImportEntrypoints, PersonEntrypoints, Books, NightlyReconciliation, Service):
+class Volunteers(ImportEntrypoints, PersonEntrypoints, RegisterEntrypoints, Books, NightlyReconciliation, Service):
     """People, teams, activities, the ledger of hours, imports into it, and the statistics made of it."""
 
     name: ClassVar[str] = "volunteers"
@@ -89,6 +91,7 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, Books, NightlyReconciliat
             domain.UnitUnknown,
             domain.TeamUnknown,
             domain.VolunteerExists,
+            TagUnknown,
         ),
     )
     def register_volunteer(self, session: Session, body: dict[str, Any]) -> Answer:
@@ -164,7 +167,13 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, Books, NightlyReconciliat
         right="people:register",
         accepts=team_schemas.AddMember,
         returns=team_schemas.Member,
-        errors=(registry.TeamNotFound, domain.VolunteerUnknown, domain.ConsentRequired, PersonErased),
+        errors=(
+            registry.TeamNotFound,
+            domain.VolunteerUnknown,
+            domain.ConsentRequired,
+            domain.VolunteerNotVerified,
+            PersonErased,
+        ),
     )
     def add_member(self, session: Session, code: str, body: dict[str, Any]) -> dict[str, Any]:
         """Make a volunteer a member of a team."""

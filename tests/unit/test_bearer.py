@@ -66,6 +66,39 @@ def test_a_token_that_was_refused_is_not_shown_again(stub: Stub, bearer: KeyBear
     assert [bearer.token(), bearer.token()] == ["two", "two"]
 
 
+def test_while_the_portal_is_away_the_token_is_shown_until_it_ends(stub: Stub, bearer: KeyBearer, clock: Clock) -> None:
+    stub.planned = [token("one"), (503, {}, {}), None, token("two")]
+    assert bearer.token() == "one"
+    clock.now += 480
+    assert bearer.token() == "one"
+    clock.now += 119.9
+    assert bearer.token() == "one"
+    clock.now += 5
+    assert bearer.token() == "two"
+    assert len(stub.seen) == 4
+
+
+def test_a_token_that_has_ended_is_not_shown(stub: Stub, bearer: KeyBearer, clock: Clock) -> None:
+    stub.planned = [token("one"), (503, {}, {}), token("two")]
+    bearer.token()
+    clock.now += 600
+    with pytest.raises(PortalAway):
+        bearer.token()
+    assert bearer.token() == "two"
+
+
+def test_a_portal_that_is_away_is_asked_again_after_a_pause(stub: Stub, bearer: KeyBearer, clock: Clock) -> None:
+    stub.planned = [token("one"), (503, {}, {}), token("two")]
+    bearer.token()
+    clock.now += 480
+    assert [bearer.token() for _ in range(3)] == ["one"] * 3
+    assert len(stub.seen) == 2
+    clock.now += 4.9
+    assert bearer.token() == "one"
+    clock.now += 0.1
+    assert [bearer.token(), bearer.token()] == ["two", "two"]
+
+
 def test_threads_that_want_a_token_together_ask_for_one(stub: Stub, bearer: KeyBearer) -> None:
     stub.planned = [token("one")]
     assert at_once([bearer.token] * 8) == ["one"] * 8

@@ -228,6 +228,14 @@ def test_no_error_about_an_identity_number_holds_the_number(text):
 
 
 @given(st.integers(0, 999), st.dates(date(1850, 1, 1), TODAY), st.integers(100000, 999999))
+def test_the_check_character_is_that_of_the_standard(order, born_on, area):
+    seventeen = f"{area}{born_on:%Y%m%d}{order:03}"
+    # GB 11643-1999, by its definition: the weight of a place is 2 to its power, modulo 11.
+    total = sum(int(digit) * pow(2, 17 - place, 11) for place, digit in enumerate(seventeen))
+    assert with_check(seventeen)[-1] == "10X98765432"[total % 11]
+
+
+@given(st.integers(0, 999), st.dates(date(1850, 1, 1), TODAY), st.integers(100000, 999999))
 def test_exactly_one_check_character_fits_and_the_error_names_it(order, born_on, area):
     seventeen = f"{area}{born_on:%Y%m%d}{order:03}"
     fitting, named = [], set()
@@ -289,14 +297,18 @@ def test_a_masked_identity_number_hides_birth_and_place(number, masked):
         " 130-0000-0000 ",
         "130\u00a00000\u00a00000",
         "130－0000－0000",
+        "０１３０ ００００ ００００",
+        "＋８６１３０００００００００",
     ],
 )
 def test_a_mainland_mobile_number_is_taken_in_many_spellings(text):
     assert domain.check_phone(text) == "13000000000"
 
 
-def test_the_edges_of_the_mobile_prefixes_are_taken():
-    assert [domain.check_phone(f"1{second}000000000")[1] for second in "3456789"] == list("3456789")
+def test_every_block_of_the_numbering_plan_is_taken_however_new_it_is():
+    for block in range(130, 200):
+        for before in ("", "0", "86", "+86", "0086"):
+            assert domain.check_phone(f"{before}{block}00000000") == f"{block}00000000"
 
 
 @pytest.mark.parametrize(
@@ -311,11 +323,25 @@ def test_the_edges_of_the_mobile_prefixes_are_taken():
         ("1300000000a", "letters"),
         ("电话13000000000", "letters"),
         ("130.0000.0000", "letters"),
+        ("13000000000转8", "letters"),
+        ("13000000000#8", "letters"),
+        ("１３０００００００٠０", "letters"),
         ("+852 6000 0000", "foreign"),
         ("+1 202 555 0100", "foreign"),
         ("00852 6000 0000", "foreign"),
-        ("+86 20 0000 0000", "foreign"),
+        ("+853 6600 0000", "foreign"),
+        ("+999 1300 0000", "foreign"),
+        ("+86 10 1234 5678", "landline"),
         ("0750-0000000", "landline"),
+        ("020 1234 5678", "landline"),
+        ("10 1234 5678", "landline"),
+        ("400 000 0000", "length"),
+        ("110", "length"),
+        ("12345 13000000000", "length"),  # two numbers: the library takes the first for a carrier's prefix
+        ("17951 13000000000", "length"),
+        ("13000000000 13000000001", "length"),
+        ("86 86 13000000000", "length"),
+        ("1" * 200, "length"),
         ("\u202d13000000000\u202c", "hidden"),
         ("130\u200b00000000", "hidden"),
         ("130\x0000000000", "hidden"),

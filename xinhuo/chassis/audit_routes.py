@@ -17,10 +17,8 @@ from .web.pages import Answer, Listed, page_of, read_cursor
 from .web.spreadsheets import harmless
 
 MOST_EXPORTED = 50_000
-_SHOWN = (
-    "seq", "at", "subject", "role", "unit", "action", "object_kind", "object_id", "outcome", "before_hash",
-    "after_hash", "reason", "trace_id", "hash",
-)  # fmt: skip
+#: The columns of the file, and their titles.
+_SHOWN = TABLE.c.keys()
 _TITLES = (
     "序号", "时间（UTC）", "账号", "角色", "单位", "操作", "对象类型", "对象", "结果", "操作前摘要", "操作后摘要",
     "理由", "追踪号", "链摘要",

@@ -7,7 +7,8 @@ import typer
 
 from .exits import EXIT_CODES, Exit
 from .output import Json, fail, print_json
-from .signing_in import DEFAULT_PORTAL, Portal, explained, portal_as_somebody
+from .signed_in import DEFAULT_PORTAL
+from .signing_in import Portal, explained, portal_as_somebody
 
 app = typer.Typer(help="账号 / Accounts.", no_args_is_help=True)
 keys_app = typer.Typer(help="接口密钥 / API clients and their keys.", no_args_is_help=True)
@@ -33,8 +34,7 @@ def first_admin(login: Annotated[str, typer.Argument(help="登录名 / Login.")]
         print_json({"login": login, "link": secret})
         return
     typer.echo(f"局管理员 / administrator: {login}")
-    typer.echo("一次性链接，72 小时内有效，只显示这一次 / one-time link, good for 72 hours, shown this once:")
-    typer.echo(f"  {secret}")
+    _show_link(secret)
     typer.echo("设置密码 / set the password: xinhuo activate")
 
 
@@ -57,7 +57,7 @@ def create(
         print_json(made)
         return
     typer.echo(f"{made['id']}  {made['login']}  {made['role']}")
-    typer.echo(f"一次性链接，只显示这一次 / one-time link, shown this once:\n  {made['activation']['secret']}")
+    _show_link(made["activation"]["secret"])
 
 
 @app.command("list", epilog=EXIT_CODES)
@@ -85,7 +85,7 @@ def reset(
     if as_json:
         print_json(made)
         return
-    typer.echo(f"一次性链接，只显示这一次 / one-time link, shown this once:\n  {made['secret']}")
+    _show_link(made["secret"])
 
 
 @keys_app.command("create", epilog=EXIT_CODES)
@@ -158,6 +158,11 @@ def list_clients(portal: Portal = DEFAULT_PORTAL, as_json: Json = False) -> None
         for key in one["keys"]:
             ended = "已作废 / ended" if key["revoked_at"] else f"至 / until {key['expires_at']}"
             typer.echo(f"    {key['prefix']}  {ended}")
+
+
+def _show_link(secret: str) -> None:
+    typer.echo("一次性链接，72 小时内有效，只显示这一次 / one-time link, good for 72 hours, shown this once:")
+    typer.echo(f"  {secret}")
 
 
 def _show_key(made: dict[str, Any], as_json: bool) -> None:

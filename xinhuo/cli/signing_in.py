@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import signed_in
 from .exits import EXIT_CODES, Exit
 from .output import Json, fail, print_json
+from .signed_in import DEFAULT_PORTAL
 
 if TYPE_CHECKING:
     from .client import Api
@@ -20,7 +22,6 @@ Portal = Annotated[
 Stdin = Annotated[
     bool, typer.Option("--password-stdin", help="从标准输入读密码 / Read the password from standard input.")
 ]
-DEFAULT_PORTAL = "http://127.0.0.1:8005"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,6 @@ def login(
     as_json: Json = False,
 ) -> None:
     """登录，其后的命令以该账号执行 / Sign in; later commands act as this account."""
-    from . import signed_in
     from .client import Api, ApiProblem
 
     with explained(as_json):
@@ -60,7 +60,6 @@ def login(
 
 def logout(as_json: Json = False) -> None:
     """退出登录 / Sign out and forget the session."""
-    from . import signed_in
     from .client import Api, ServiceAway
 
     kept = signed_in.forget(signed_in.session_path(os.environ))
@@ -90,8 +89,6 @@ def whoami(portal: Portal = DEFAULT_PORTAL, as_json: Json = False) -> None:
 
 def token() -> None:
     """打印访问令牌，供 curl 等程序使用，十分钟内有效 / Print an access token for programs, good for ten minutes."""
-    from . import signed_in
-
     with explained(False):
         bearer = signed_in.bearer_of(os.environ)
         if bearer is None:
@@ -120,7 +117,6 @@ def portal_as_somebody(portal: str) -> "Api":
 
     Ends the command when nobody signed in; raises ApiProblem for a session that cannot be read.
     """
-    from . import signed_in
     from .client import Api
 
     bearer = signed_in.bearer_of(os.environ)

@@ -24,13 +24,12 @@ from .person_keys import give_key
 
 _INSERT = sa.insert(consent_records)
 _PERSON = sa.select(volunteers.c.id, volunteers.c.state, volunteers.c.id_number, *sealed.KEY)
-#: What a consent to the registration does for a child who waited for it, or whose guardian had withdrawn it.
+#: What a consent to the registration does for a child who waited for it, or whose guardian had withdrawn it;
+#: whom the office suspended, only the office brings back.
 _GO_ON = sa.text(
     """
     UPDATE volunteers SET state = CASE WHEN verified_at IS NULL THEN 'pending' ELSE 'verified' END
-    WHERE id = :id AND (state = 'pending_guardian' OR (state = 'suspended' AND EXISTS (
-        SELECT FROM consent_records WHERE volunteer_id = :id AND purpose = 'registration' AND given_by = 'guardian'
-            AND withdrawn_at IS NOT NULL)))
+    WHERE id = :id AND (state = 'pending_guardian' OR (state = 'suspended' AND suspended_for IS NULL))
     RETURNING id
     """
 )

@@ -5,7 +5,6 @@ ledger, memberships and statistics stay as they are.
 """
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -40,11 +39,13 @@ _ERASE = (
     sa.text(
         """
         UPDATE volunteers SET state = 'erased', name = NULL, id_number = NULL, phone = NULL, guardian_consent = NULL,
-            name_index = NULL, id_number_index = NULL
+            name_index = NULL, id_number_index = NULL, suspended_for = NULL
         WHERE id = :id
         """
     ),
     sa.text("DELETE FROM person_keys WHERE volunteer_id = :id"),
+    sa.text("DELETE FROM volunteer_tags WHERE volunteer_id = :id"),
+    sa.text("UPDATE corrections SET before = NULL WHERE volunteer_id = :id"),
     sa.text(
         """
         UPDATE consent_records SET guardian = NULL, withdrawn_at = COALESCE(withdrawn_at, :now)
@@ -74,8 +75,9 @@ def request_erasure(session: Session, volunteer_id: UUID, *, now: datetime) -> U
     actor = access_of(session).actor
     if actor is None:
         raise rules.OwnErasure  # nobody on the server itself asks for somebody
+    made = new_id()
     row = {
-        "id": new_id(),
+        "id": made,
         "volunteer_id": volunteer_id,
         "asked_by": actor.subject,
         "asked_as": actor.role,
@@ -85,8 +87,7 @@ def request_erasure(session: Session, volunteer_id: UUID, *, now: datetime) -> U
         earlier: UUID = session.scalars(_OPEN, {"id": volunteer_id}).one()
         return earlier
     audit.record(session, "erasure.asked", "volunteer", volunteer_id, after=row)
-    made: Any = row["id"]
-    return UUID(str(made))
+    return made
 
 
 def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason: str | None, now: datetime) -> None:

@@ -19,7 +19,10 @@ from xinhuo.chassis.security import Keys
 from .. import domain, reach, sealed
 from ..domain import registry
 from ..domain.consents import TEXT_VERSION, GivenBy
+from ..domain.tags import check_tags
 from . import consents
+from .corrections import set_tags
+from .limits import person_tags
 from .teams import join_team, require_team, require_unit
 
 _INSERT = sa.text(
@@ -47,7 +50,7 @@ _STATE = sa.text("SELECT state FROM volunteers WHERE id = :id")
 def register_volunteer(session: Session, keys: Keys, form: Mapping[str, Any], *, now: datetime) -> UUID:
     """Register a person who waits for verification, or as a child for the consent of a guardian; return the id.
 
-    ``form`` has name, id_type, id_number, phone, unit_code and perhaps born_on, sex, team_code and
+    ``form`` has name, id_type, id_number, phone, unit_code and perhaps born_on, sex, team_code, tags and
     guardian_consent. Raises the errors of the domain about any of them, ``UnitUnknown``, ``TeamUnknown``,
     and ``VolunteerExists`` naming the earlier registration if it is in reach.
     """
@@ -56,6 +59,7 @@ def register_volunteer(session: Session, keys: Keys, form: Mapping[str, Any], *,
     id_number = domain.check_id_number(form["id_number"], today=today)
     phone = domain.check_phone(form["phone"])
     domain.check_agrees(id_number, born_on=form.get("born_on"), sex=form.get("sex"))
+    tags = check_tags(form.get("tags", ()), person_tags(today))
     team_code = form.get("team_code")
     _require_place(session, form["unit_code"], team_code)
     consent = form.get("guardian_consent")
@@ -83,6 +87,8 @@ def register_volunteer(session: Session, keys: Keys, form: Mapping[str, Any], *,
             session, key, volunteer_id, "registration", GivenBy.GUARDIAN, consent,
             how="paper", given_on=consent["consented_on"], text_version=TEXT_VERSION, now=now,
         )  # fmt: skip
+    if tags:
+        set_tags(session, volunteer_id, tags)
     if team_code is not None:
         join_team(session, team_code, volunteer_id, now=now)
     return volunteer_id

@@ -24,20 +24,13 @@ log = logs.get("person_keys")
 
 _CONSENT = sa.insert(consent_records)
 _ANY_WITHOUT = sa.text("SELECT EXISTS (SELECT FROM volunteers WHERE name LIKE 'a_.%')")
-_WITHOUT = sa.text(
-    """
+_ALL_WITHOUT = """
     SELECT v.id, v.name, v.id_number, v.phone, v.guardian_consent, v.registered_at, k.wrapped, k.kek
     FROM volunteers AS v LEFT JOIN person_keys AS k ON k.volunteer_id = v.id
-    WHERE v.name LIKE 'a_.%' ORDER BY v.id LIMIT :most FOR NO KEY UPDATE OF v SKIP LOCKED
+    WHERE v.name LIKE 'a_.%'
     """
-)
-_ONE_WITHOUT = sa.text(
-    """
-    SELECT v.id, v.name, v.id_number, v.phone, v.guardian_consent, v.registered_at, k.wrapped, k.kek
-    FROM volunteers AS v LEFT JOIN person_keys AS k ON k.volunteer_id = v.id
-    WHERE v.id = :id AND v.name LIKE 'a_.%' FOR NO KEY UPDATE OF v
-    """
-)
+_WITHOUT = sa.text(f"{_ALL_WITHOUT} ORDER BY v.id LIMIT :most FOR NO KEY UPDATE OF v SKIP LOCKED")
+_ONE_WITHOUT = sa.text(f"{_ALL_WITHOUT} AND v.id = :id FOR NO KEY UPDATE OF v")
 _GIVE = sa.text(
     """
     WITH new AS (

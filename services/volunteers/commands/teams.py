@@ -61,7 +61,7 @@ def add_member(session: Session, team_code: str, volunteer_id: UUID, *, now: dat
     """Make a volunteer a member of a team; one who is a member already stays one since then.
 
     Raises ``TeamNotFound``, ``VolunteerUnknown``, ``ConsentRequired`` for a child who
-    waits for a guardian, or ``PersonErased``.
+    waits for a guardian, ``VolunteerNotVerified`` for one who is suspended or has left, or ``PersonErased``.
     """
     if reach.unit_of_team(session, team_code) is None:
         raise registry.TeamNotFound(team_code)
@@ -71,6 +71,8 @@ def add_member(session: Session, team_code: str, volunteer_id: UUID, *, now: dat
     domain.check_consented(state)
     if state is domain.VolunteerStatus.ERASED:
         raise PersonErased
+    if state in {domain.VolunteerStatus.SUSPENDED, domain.VolunteerStatus.LEFT}:
+        domain.check_verified(state)
     joined_at = join_team(session, team_code, volunteer_id, now=now)
     return {"team_code": team_code, "volunteer_id": volunteer_id, "joined_at": joined_at}
 

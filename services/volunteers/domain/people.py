@@ -9,6 +9,8 @@ import re
 from datetime import date
 from enum import StrEnum
 
+import phonenumbers
+
 from xinhuo.chassis.errors import Conflict, NotFound, RuleError
 
 from .names import hidden, normalise
@@ -50,7 +52,13 @@ _PHONE_REASONS = {
         "A mobile number starts with 13 to 19; check it and enter it again.",
     ),
 }
+_MAINLAND = 86
 _SEPARATORS = re.compile("[ \u00a0\\-\u2010-\u2015\uff0d()（）]")
+#: What may stand before the eleven digits: the country's code in its spellings, or the 0 of long-distance calls.
+_BEFORE = frozenset({"", "0", "86", "+86", "0086"})
+#: 《电信网编号计划（2017年版）》: mobile networks begin with 13 to 19. Which blocks of them are given out, the library
+#: knows only until the next one is: a citizen with a new number must not wait for its next release.
+_MOBILE = re.compile("1[3-9][0-9]{9}")
 
 
 def check_phone(text: str, *, pointer: str = "/phone") -> str:
@@ -58,27 +66,30 @@ def check_phone(text: str, *, pointer: str = "/phone") -> str:
 
     Raises ``InvalidPhone`` with one of the reasons hidden, letters, foreign, landline, length, prefix.
     """
-    digits = _SEPARATORS.sub("", normalise(text)).replace("＋", "+")
-    local = re.fullmatch(r"(?:\+|00)?86(1[0-9]{10})", digits)
-    digits = local[1] if local else digits
-    if reason := _fault_of_phone(digits):
+    given = _SEPARATORS.sub("", normalise(text)).replace("＋", "+")
+    try:
+        number = phonenumbers.parse(given, "CN")
+    except phonenumbers.NumberParseException:
+        number = phonenumbers.PhoneNumber()
+    digits = phonenumbers.national_significant_number(number)
+    plain = number.country_code == _MAINLAND and given.removesuffix(digits) in _BEFORE
+    if not (plain and _MOBILE.fullmatch(digits)):
+        reason = _fault_of_phone(given, number, digits)
         zh, en = _PHONE_REASONS[reason]
         raise InvalidPhone(zh, en, pointer=pointer, extra={"reason": reason})
     return digits
 
 
-def _fault_of_phone(digits: str) -> str | None:
-    if hidden(digits):
+def _fault_of_phone(given: str, number: phonenumbers.PhoneNumber, digits: str) -> str:
+    if hidden(given):
         return "hidden"
-    if re.search(r"[^0-9+]", digits):
+    if re.search(r"[^0-9+]", given):
         return "letters"
-    if digits.startswith(("+", "00")):
+    if number.country_code != _MAINLAND and given.startswith(("+", "00")):
         return "foreign"
-    if digits.startswith("0"):
+    if given.startswith("0") or phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.FIXED_LINE:
         return "landline"
-    if not re.fullmatch("[0-9]{11}", digits):
-        return "length"
-    return None if re.fullmatch("1[3-9][0-9]{9}", digits) else "prefix"
+    return "prefix" if len(digits) == 11 and given.removesuffix(digits) in _BEFORE else "length"
 
 
 def mask_phone(phone: str) -> str:
@@ -223,8 +234,8 @@ _NOT_VERIFIED = {
         "The volunteer is suspended; lift the suspension first.",
     ),
     VolunteerStatus.LEFT: (
-        "该志愿者已退出，请先重新登记。",
-        "The volunteer has left; register the person again first.",
+        "该志愿者已退出，请先恢复登记。",
+        "The volunteer has left; bring the person back first.",
     ),
     VolunteerStatus.ERASED: (
         "该志愿者的个人信息已删除，请先重新登记。",

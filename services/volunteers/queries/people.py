@@ -11,13 +11,19 @@ from xinhuo.chassis.security import CannotDecrypt, Keys
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from .. import domain, reach, sealed
-from ..models import team_members, volunteers
+from ..models import team_members, volunteer_tags, volunteers
 
 _TEAMS = (
     sa.select(sa.func.array_agg(team_members.c.team_code.op("ORDER BY")(team_members.c.team_code)))
     .where(team_members.c.volunteer_id == volunteers.c.id)
     .scalar_subquery()
     .label("teams")
+)
+_TAGS = (
+    sa.select(sa.func.array_agg(volunteer_tags.c.tag.op("ORDER BY")(volunteer_tags.c.tag)))
+    .where(volunteer_tags.c.volunteer_id == volunteers.c.id)
+    .scalar_subquery()
+    .label("tags")
 )
 _SHOWN = (
     volunteers.c.id,
@@ -30,10 +36,12 @@ _SHOWN = (
     volunteers.c.phone,
     volunteers.c.registered_at,
     volunteers.c.verified_at,
+    volunteers.c.suspended_for,
     *sealed.KEY,
     _TEAMS,
+    _TAGS,
 )
-_MASKS: Mapping[str, Callable[[str], str]] = {
+MASKS: Mapping[str, Callable[[str], str]] = {
     "name": domain.mask_name,
     "id_number": domain.mask_id_number,
     "phone": domain.mask_phone,
@@ -91,6 +99,9 @@ def volunteers_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> L
     if query.get("team") is not None:
         members = sa.select(team_members.c.volunteer_id).where(team_members.c.team_code == query["team"])
         statement = statement.where(volunteers.c.id.in_(members))
+    if query.get("tag") is not None:
+        tagged = sa.select(volunteer_tags.c.volunteer_id).where(volunteer_tags.c.tag == query["tag"])
+        statement = statement.where(volunteers.c.id.in_(tagged))
     found = [_masked(keys, row) for row in session.execute(statement).mappings()]
     return page_of(found, query["limit"], lambda row: (row["id"],))
 
@@ -111,10 +122,10 @@ def key_fits(session: Session, keys: Keys) -> bool:
 
 
 def _masked(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any]:
-    clear = sealed.open_columns(keys, row, *_MASKS)
+    clear = sealed.open_columns(keys, row, *MASKS)
     shown = {name: value for name, value in row.items() if name not in {"wrapped", "kek"}}
-    for name, mask in _MASKS.items():
+    for name, mask in MASKS.items():
         hidden = clear[name]
         shown[name] = mask(hidden) if hidden is not None else None
-    shown["teams"] = row["teams"] or []
+    shown["teams"], shown["tags"] = row["teams"] or [], row["tags"] or []
     return shown

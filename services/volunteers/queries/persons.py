@@ -14,8 +14,17 @@ from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from .. import domain, reach, sealed
 from ..domain import rights as rules
-from ..models import consent_records, erasure_requests, ledger_entries, team_members, volunteers
+from ..models import (
+    consent_records,
+    corrections,
+    erasure_requests,
+    ledger_entries,
+    team_members,
+    volunteer_tags,
+    volunteers,
+)
 from .consents import guardian_of
+from .corrections import was_before
 
 _IDENTITY = sa.select(volunteers, *sealed.KEY).select_from(sealed.WITH_KEYS)
 _LOOKED = sa.select(
@@ -46,15 +55,23 @@ def export(session: Session, keys: Keys, volunteer_id: UUID) -> dict[str, Any]:
         "teams": sa.select(team_members).where(team_members.c.volunteer_id == volunteer_id),
         "entries": sa.select(ledger_entries).where(ledger_entries.c.volunteer_id == volunteer_id),
         "consents": sa.select(consent_records).where(consent_records.c.volunteer_id == volunteer_id),
+        "corrections": sa.select(corrections).where(corrections.c.volunteer_id == volunteer_id),
         "erasure_requests": sa.select(erasure_requests).where(erasure_requests.c.volunteer_id == volunteer_id),
     }
-    orders = {"teams": team_members.c.team_code, "entries": ledger_entries.c.id, "consents": consent_records.c.id}
+    orders = {
+        "teams": team_members.c.team_code, "entries": ledger_entries.c.id, "consents": consent_records.c.id,
+        "corrections": corrections.c.id,
+    }  # fmt: skip
     held = {
         name: rows(session.execute(query.order_by(orders.get(name, erasure_requests.c.id))))
         for name, query in of_person.items()
     }
     for one in held["consents"]:
         one["guardian"] = guardian_of(keys, {**one, **key})
+    for one in held["corrections"]:
+        one["before"] = was_before(keys, {**one, **key})
+    tags = sa.select(volunteer_tags.c.tag).where(volunteer_tags.c.volunteer_id == volunteer_id)
+    held["tags"] = sorted(session.scalars(tags))
     looked = session.execute(_LOOKED.where(audit.TABLE.c.object_id == str(volunteer_id)))
     return {**row, **sealed.open_columns(keys, row, "name", "id_number", "phone"), **held, "looked_at": rows(looked)}
 

@@ -7,6 +7,7 @@ from xinhuo.chassis.web.schema import (
     Code,
     Date,
     Instant,
+    ListOf,
     Nested,
     Page,
     Schema,
@@ -16,6 +17,7 @@ from xinhuo.chassis.web.schema import (
 )
 
 from .. import domain
+from ..domain import standing, tags
 
 STATES = tuple(status.value for status in domain.VolunteerStatus)
 
@@ -38,6 +40,7 @@ class RegisterVolunteer(Schema):
     phone = Text(required=True, max=100, validate=by_rule(domain.check_phone))
     unit_code = Code(required=True)
     team_code = Code()
+    tags = ListOf(Code(), max=tags.MOST_TAGS, load_default=())
     born_on = Date()
     sex = Choice(tuple(sex.value for sex in domain.Sex))
     guardian_consent = Nested(GuardianConsent)
@@ -54,7 +57,9 @@ class Volunteer(Schema):
     id_number = Text(allow_none=True, metadata={"description": "masked"})
     phone = Text(allow_none=True, metadata={"description": "masked"})
     unit_code = Code()
+    suspended_for = Choice(tuple(standing.SUSPENDED_FOR), allow_none=True)
     teams = mf.List(Code())
+    tags = mf.List(Code())
     registered_at = Instant()
     verified_at = Instant(allow_none=True)
 
@@ -73,3 +78,4 @@ class VolunteerQuery(Page):
     unit = Code(load_default=None)
     state = Choice(STATES, load_default=None)
     volunteer_no = Code(load_default=None)
+    tag = Code(load_default=None)

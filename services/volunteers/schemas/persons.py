@@ -20,6 +20,7 @@ from .. import domain
 from ..domain import consents, rights, unmask
 from .hours import LedgerEntry
 from .people import STATES
+from .register import Correction
 
 
 class Unmask(Schema):
@@ -160,8 +161,10 @@ class Export(Schema):
     unit_code = Code()
     registered_at = Instant()
     verified_at = Instant(allow_none=True)
+    tags = ListOf(Code())
     teams = ListOf(Nested(Membership))
     entries = ListOf(Nested(LedgerEntry))
     consents = ListOf(Nested(Consent))
+    corrections = ListOf(Nested(Correction))
     erasure_requests = ListOf(Nested(ErasureRequest))
     looked_at = ListOf(Nested(Look))

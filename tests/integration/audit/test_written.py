@@ -33,6 +33,10 @@ WRITTEN: dict[tuple[str, str, str], tuple[list[str], str]] = {
     ("notices", "POST", "/v1/notices/{id:uuid}:issue"): (["notice.issued"], "notice"),
     ("volunteers", "POST", "/v1/volunteers"): (["volunteer.registered", "volunteer.joined_team"], "volunteer"),
     ("volunteers", "POST", "/v1/volunteers/{id:uuid}:verify"): (["volunteer.verified"], "volunteer"),
+    ("volunteers", "POST", "/v1/volunteers/{id:uuid}:suspend"): (["volunteer.suspended"], "volunteer"),
+    ("volunteers", "POST", "/v1/volunteers/{id:uuid}:resume"): (["volunteer.resumed"], "volunteer"),
+    ("volunteers", "POST", "/v1/volunteers/{id:uuid}:leave"): (["volunteer.left"], "volunteer"),
+    ("volunteers", "POST", "/v1/volunteers/{id:uuid}:correct"): (["volunteer.corrected"], "volunteer"),
     ("volunteers", "POST", "/v1/volunteers/{id:uuid}:unmask"): (["volunteer.unmasked"], "volunteer"),
     ("volunteers", "POST", "/v1/volunteers/{id:uuid}/unmask-approvals"): (["volunteer.unmask_approved"], "volunteer"),
     ("volunteers", "POST", "/v1/volunteers/{id:uuid}/consents"): (["consent.given"], "volunteer"),
@@ -81,6 +85,14 @@ def world(database: str) -> Iterator[World]:
     world = World(database)
     yield world
     world.close()
+
+
+@pytest.fixture(autouse=True)
+def stays(world: World) -> Iterator[None]:
+    """Bring back, after each test, whom it let leave."""
+    yield
+    world.come_back(world.here)
+    world.come_back(world.there)
 
 
 def newest(world: World, service: str) -> int:

@@ -38,6 +38,12 @@ notices    GET   /v1/audit.csv                                    audit:read    
 
 volunteers POST  /v1/volunteers                                   people:register       A  A  O  T  -  -  -  -  -  -  -
 volunteers POST  /v1/volunteers/{id:uuid}:verify                  people:verify         A  A  O  -  -  -  -  -  -  -  -
+volunteers POST  /v1/volunteers/{id:uuid}:suspend                 people:verify         A  A  O  -  -  -  -  -  -  -  -
+volunteers POST  /v1/volunteers/{id:uuid}:resume                  people:verify         A  A  O  -  -  -  -  -  -  -  -
+volunteers POST  /v1/volunteers/{id:uuid}:leave                   people:leave          A  A  O  -  S  C  -  -  -  -  -
+volunteers POST  /v1/volunteers/{id:uuid}:correct                 people:correct        A  A  O  T  S  C  -  -  -  -  -
+volunteers GET   /v1/volunteers/{id:uuid}/corrections             people:read           A  A  O  T  S  C  A  A  -  -  -
+volunteers GET   /v1/person-tags                                  rules:read            A  A  A  -  -  -  A  A  -  -  A
 volunteers GET   /v1/volunteers/{id:uuid}                         people:read           A  A  O  T  S  C  A  A  -  -  -
 volunteers GET   /v1/volunteers                                   people:read           A  A  O  T  S  C  A  A  -  -  -
 volunteers POST  /v1/teams                                        teams:write           A  A  O  -  -  -  -  -  -  -  -

@@ -28,6 +28,14 @@ def world(database: str) -> Iterator[World]:
     world.close()
 
 
+@pytest.fixture(autouse=True)
+def stays(world: World) -> Iterator[None]:
+    """Bring back, after each test, whom it let leave."""
+    yield
+    world.come_back(world.here)
+    world.come_back(world.there)
+
+
 def test_every_route_has_a_line_and_every_line_a_route() -> None:
     routes = [
         (name, route.mark.method, route.mark.path) for name in SERVICES for route in routes_of(service_class(name))

@@ -223,6 +223,20 @@ _NOTICES: dict[tuple[str, str], Way] = {
 _PEOPLE: dict[tuple[str, str], Way] = {
     ("POST", "/v1/volunteers"): Way(_person, 422),
     ("POST", "/v1/volunteers/{id:uuid}:verify"): Way(_fresh(World.pending_at, "/v1/volunteers/{}:verify")),
+    ("POST", "/v1/volunteers/{id:uuid}:suspend"): Way(
+        _fresh(World.pending_at, "/v1/volunteers/{}:suspend", {"reason_code": "conduct"})
+    ),
+    ("POST", "/v1/volunteers/{id:uuid}:resume"): Way(_fresh(World.suspended_at, "/v1/volunteers/{}:resume")),
+    ("POST", "/v1/volunteers/{id:uuid}:leave"): Way(
+        _fresh(World.come_back, "/v1/volunteers/{}:leave", {"reason_code": "own_wish"})
+    ),
+    ("POST", "/v1/volunteers/{id:uuid}:correct"): Way(
+        lambda world, place: Ask(
+            f"/v1/volunteers/{place.volunteer}:correct", {"phone": world.phone(), "reason_code": "changed"}
+        )
+    ),
+    ("GET", "/v1/volunteers/{id:uuid}/corrections"): Way(_at("/v1/volunteers/{volunteer}/corrections")),
+    ("GET", "/v1/person-tags"): Way(_at("/v1/person-tags"), of_nobody=True),
     ("POST", "/v1/volunteers/{id:uuid}:unmask"): Way(
         lambda _world, place: Ask(
             f"/v1/volunteers/{place.volunteer}:unmask", {"fields": ["phone"], "reason": "联系志愿者"}

@@ -18,6 +18,7 @@ from services.notices.service import Notices
 from services.notify.service import Notify
 from services.portal import passwords
 from services.portal.service import Portal
+from services.volunteers.domain import OFFICE_ZONE
 from services.volunteers.imports_service import XLSX
 from services.volunteers.service import Volunteers
 from services.volunteers.workbooks import HoursRow, workbook_of
@@ -174,6 +175,8 @@ class World:
         ask = [f"(SELECT count(*) FROM {what})" for what in counts.split(", ")]  # noqa: S608 - our own tables
         if service == "volunteers":
             ask.append("(SELECT count(*) FROM volunteers WHERE state = 'verified')")
+            ask.append("(SELECT count(*) FROM volunteers WHERE state IN ('suspended', 'left'))")
+            ask.append("(SELECT count(*) FROM corrections)")
             ask.append("(SELECT count(*) FROM consent_records)")
             ask.append("(SELECT count(*) FROM erasure_requests WHERE decided_at IS NOT NULL)")
             ask.append("(SELECT count(*) FROM erasure_requests)")
@@ -222,14 +225,15 @@ class World:
     def span(self) -> tuple[datetime, datetime]:
         """Return half an hour in which nobody served yet."""
         days, slot = divmod(self.serial(), 40)
-        starts = datetime.combine(date(2026, 1, 1) + timedelta(days), time(0), UTC) + timedelta(minutes=30 * slot)
+        midnight = datetime.combine(date(2026, 1, 1) + timedelta(days), time(0), OFFICE_ZONE)
+        starts = midnight + timedelta(minutes=30 * slot)
         return starts, starts + timedelta(minutes=30)
 
     def hours(self, place: Place, person: Person | None = None) -> dict[str, Any]:
         """Return a body of hours at the activity of a place; the person is by default of our school."""
         starts, ends = self.span()
         volunteer = (person or self.here.people[0]).id
-        span = {"started_at": starts.isoformat(), "ended_at": ends.isoformat()}
+        span = {"started_at": starts.astimezone(UTC).isoformat(), "ended_at": ends.astimezone(UTC).isoformat()}
         return {"volunteer_id": str(volunteer), "activity_id": str(place.activity), **span}
 
     def entry_at(self, place: Place) -> UUID:
@@ -238,8 +242,8 @@ class World:
 
     def person_at(self, place: Place, **fields: Any) -> dict[str, Any]:
         """Return what registers a new person of a unit, in its team."""
-        phone = f"1420001{self.serial():04d}"
-        form = {"name": NAME, "id_number": id_number(date(1985, 1, 1) + timedelta(self.serial())), "phone": phone}
+        number = id_number(date(1985, 1, 1) + timedelta(self.serial()))
+        form = {"name": NAME, "id_number": number, "phone": self.phone()}
         return {**form, "unit_code": place.unit, "team_code": place.team, **fields}
 
     def pending_at(self, place: Place) -> UUID:
@@ -247,6 +251,25 @@ class World:
         if place.made_up:
             return uuid4()
         return UUID(self.make("volunteers", "/v1/volunteers", self.person_at(place))["id"])
+
+    def phone(self) -> str:
+        return f"1420001{self.serial():04d}"
+
+    def suspended_at(self, place: Place) -> UUID:
+        """Return a new volunteer who is suspended."""
+        one = self.pending_at(place)
+        if not place.made_up:
+            self.make("volunteers", f"/v1/volunteers/{one}:suspend", {"reason_code": "conduct"})
+        return one
+
+    def come_back(self, place: Place) -> UUID:
+        """Return the first volunteer of a place, who is brought back if he left."""
+        if (
+            not place.made_up
+            and self.make("volunteers", f"/v1/volunteers/{place.volunteer}:resume")["verified_at"] is None
+        ):
+            self.make("volunteers", f"/v1/volunteers/{place.volunteer}:verify")
+        return place.volunteer
 
     def consent_at(self, place: Place) -> UUID:
         """Return a new consent of the first volunteer of a place."""

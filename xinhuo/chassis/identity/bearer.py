@@ -9,11 +9,12 @@ import urllib.request
 from collections.abc import Callable
 from typing import Protocol
 
+from .. import peers
 from ..errors import Unavailable
 
 PATH = "/v1/client-tokens"
-#: A token is renewed when so much of its time is over.
-_WORN = 0.8
+#: A token is renewed when so much of its time is over; after a failure, asked for again so many seconds later.
+_WORN, _PAUSE_SECONDS = 0.8, 5.0
 _TIMEOUT_SECONDS = 10.0
 _LARGEST = 64 * 1024
 
@@ -53,27 +54,36 @@ class NoBearer:
 
 
 class KeyBearer:
-    """Shows tokens for an API key; may be shared by threads."""
+    """Shows tokens for an API key; may be shared by threads.
+
+    While the portal gives no new one, the one at hand is shown until it ends.
+    """
 
     def __init__(self, portal_url: str, key: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url, self._key, self._clock = portal_url.rstrip("/") + PATH, key, clock
         self._lock = threading.Lock()
-        self._token, self._until = "", float("-inf")
-        # The services are in one office: no proxy of the environment stands between them.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._token, self._due_at, self._ends_at = "", float("-inf"), float("-inf")
+        self._opener = peers.opener()
 
     def token(self) -> str:
         """Return a token that is good for a while; raises PortalAway."""
         with self._lock:
-            if self._clock() >= self._until:
-                self._token, seconds = self._exchange()
-                self._until = self._clock() + _WORN * seconds
+            asked_at = self._clock()
+            if asked_at >= self._due_at:
+                try:
+                    self._token, seconds = self._exchange()
+                except PortalAway:
+                    if (now := self._clock()) >= self._ends_at:
+                        raise
+                    self._due_at = now + _PAUSE_SECONDS
+                else:
+                    self._due_at, self._ends_at = asked_at + _WORN * seconds, asked_at + seconds
             return self._token
 
     def renew(self) -> None:
         """Do not show the present token again: it was refused."""
         with self._lock:
-            self._until = float("-inf")
+            self._due_at = self._ends_at = float("-inf")
 
     def _exchange(self) -> tuple[str, float]:
         body = json.dumps({"key": self._key}).encode()

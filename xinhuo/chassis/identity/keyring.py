@@ -5,13 +5,12 @@ import json
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from joserfc.jwk import OKPKey
 
-from .. import logs
+from .. import logs, peers
 from .errors import IdentityUnavailable
 from .tokens import read_key
 
@@ -27,8 +26,7 @@ log = logs.get("keyring")
 
 def fetch_from(url: str) -> Callable[[], Any]:
     """Return what reads the portal's key set at its address."""
-    # The services are in one office: no proxy of the environment stands between them.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = peers.opener()
 
     def fetch() -> Any:
         with opener.open(url.rstrip("/") + PATH, timeout=_TIMEOUT_SECONDS) as answer:

@@ -52,7 +52,17 @@ RIGHTS: Mapping[str, tuple[str, str, Mapping[str, Reach]]] = {
     "people:register": (
         "登记志愿者", "register volunteers", {**_BUREAU, "unit_operator": _OWN, "team_leader": _TEAM}
     ),
-    "people:verify": ("核实志愿者身份", "verify volunteers", {**_BUREAU, "unit_operator": _OWN}),
+    "people:correct": (
+        "更正志愿者信息", "correct what is registered about volunteers",
+        {**_BUREAU, "unit_operator": _OWN, "team_leader": _TEAM, "volunteer": _SELF, "guardian": _CHILD},
+    ),
+    "people:leave": (
+        "办理退出", "end the registration of volunteers",
+        {**_BUREAU, "unit_operator": _OWN, "volunteer": _SELF, "guardian": _CHILD},
+    ),
+    "people:verify": (
+        "核实、暂停和恢复志愿者", "verify, suspend and resume volunteers", {**_BUREAU, "unit_operator": _OWN}
+    ),
     "people:read": (
         "查看志愿者（脱敏）", "see volunteers, masked",
         {**_BUREAU, **_WATCHING, "unit_operator": _OWN, "team_leader": _TEAM, "volunteer": _SELF, "guardian": _CHILD},

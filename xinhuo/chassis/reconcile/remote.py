@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from .. import peers
 from ..errors import Unavailable
 from ..identity.bearer import Bearer
 from .books import Announced, Bucket, Fact
@@ -74,8 +75,7 @@ class HttpSource:
 
     def __init__(self, service: str, url: str, bearer: Bearer) -> None:
         self._service, self._url, self._bearer = service, url.rstrip("/"), bearer
-        # The services are in one office: no proxy of the environment stands between them.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = peers.opener()
 
     def buckets(self, book: str, cut: UUID, suffixes: Collection[str]) -> dict[str, Bucket]:
         """See ``books.Source``."""

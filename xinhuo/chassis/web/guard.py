@@ -55,14 +55,13 @@ class Door:
             self._limits = Limit(settings.rate_of_strangers), Limit(settings.rate_of_callers)
         strangers, callers = self._limits
         right = mark.right or ""
-        address = address_of(environ, runtime.settings.proxies)
         if right == PUBLIC_RIGHT:
-            strangers.take(address)
+            strangers.take(address_of(environ, runtime.settings.proxies))
             return _NOBODY
         try:
             actor = runtime.verifier.actor_of(_token(environ))
         except Unauthenticated:
-            strangers.take(address)
+            strangers.take(address_of(environ, runtime.settings.proxies))
             raise
         callers.take(actor.subject)
         if (reach := reach_of(actor, right)) is None:

@@ -37,10 +37,9 @@ def name_of(access: Access, method: str, path: str) -> str:
     return f"{access.actor.subject} {method} {path}" if access.actor else f"{method} {path}"
 
 
-def request_hash(access: Access, method: str, path: str, body: bytes) -> bytes:
-    """Return the hash by which two requests are known to be the same: nobody gets the answer of somebody else's."""
-    subject = access.actor.subject if access.actor else ""
-    return hashlib.sha256(f"{subject} {method} {path}\n".encode() + body).digest()
+def request_hash(method: str, path: str, body: bytes) -> bytes:
+    """Return the hash by which two requests of a caller are known to be the same."""
+    return hashlib.sha256(f"{method} {path}\n".encode() + body).digest()
 
 
 def begin(session: Session, keys: Keys, key: str, route: str, hashed: bytes) -> StoredAnswer | None:

@@ -43,8 +43,8 @@ class Limit:
         self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, caller: Hashable, cost: int = 1) -> None:
-        """Count one request of a caller, or with a cost of 0 only look; raises TooManyRequests."""
+    def take(self, caller: Hashable) -> None:
+        """Count one request of a caller; raises TooManyRequests."""
         if not self._rate:
             return
         now = self._clock()
@@ -52,7 +52,7 @@ class Limit:
             left, since = self._left.pop(caller, (float(self._burst), now))
             left = min(self._burst, left + (now - since) * self._rate)
             allowed = left >= 1
-            self._left[caller] = (left - cost if allowed else left), now
+            self._left[caller] = (left - 1 if allowed else left), now
             if len(self._left) > _REMEMBERED:
                 self._left.popitem(last=False)
         if not allowed:

@@ -5,7 +5,6 @@ is unknown is asked again with the same key, as a good client does, sometimes; s
 """
 
 import asyncio
-import contextlib
 import json
 import random
 import threading
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from xinhuo.chassis.identity.bearer import Bearer, PortalAway
+from xinhuo.chassis.identity.bearer import Bearer
 
 from . import calls
 from .history import History, Slot
@@ -72,7 +71,9 @@ class Load:
         self, port: int, history: History, scene: Scene, seed: int, *,
         bearer: Bearer | None = None, rate: float = RATE, import_seconds: float = 90.0,
     ) -> None:  # fmt: skip
-        self._bearer, self._shown = bearer, bearer.token() if bearer else ""
+        self._bearer = bearer
+        if bearer is not None:
+            bearer.token()  # now, while nothing is broken yet
         self._port, self._history, self._scene, self._rate = port, history, scene, rate
         self._chance = random.Random(f"load {seed}")  # noqa: S311  (repeatable on purpose)
         self._import_seconds = import_seconds
@@ -218,12 +219,10 @@ class Load:
         return None
 
     async def _who(self) -> dict[str, str]:
-        """Return the header with the token; while the portal is away, that of before."""
+        """Return the header with the token."""
         if self._bearer is None:
             return {}
-        with contextlib.suppress(PortalAway):
-            self._shown = await asyncio.to_thread(self._bearer.token)
-        return {"Authorization": f"Bearer {self._shown}"}
+        return {"Authorization": f"Bearer {await asyncio.to_thread(self._bearer.token)}"}
 
     def _entered(self, number: int, ids: list[str]) -> None:
         self._history.result(number, "ok", ids=ids)

@@ -1,6 +1,5 @@
 """What is done at the portal without a token, or on the server, leaves its rows too; none says anything personal."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -8,31 +7,15 @@ import pyotp
 import pytest
 from werkzeug.test import Client
 
-from services.portal import passwords
 from services.portal.commands import accounts as commands
 from services.portal.commands import clients
 from services.portal.service import Portal
-from tests.support import portal as house
 from tests.support.portal import OTHER_PASSWORD, PASSWORD, Person, account, change, outcome, row, signed_in, web
 from tests.support.services import fetch
 from tests.support.statements import noted
 from xinhuo.chassis.db import database_now
 
 LOGIN = "lin.anhe"
-
-
-@pytest.fixture(scope="module")
-def running(database: str) -> Iterator[Portal]:
-    service = house.make_portal(database)
-    yield service
-    service.runtime.db.close()
-
-
-@pytest.fixture
-def portal(running: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
-    monkeypatch.setattr(passwords, "hasher", house.QUICK)
-    house.empty(running)
-    return running
 
 
 class Log:

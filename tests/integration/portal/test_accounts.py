@@ -1,13 +1,11 @@
 """Accounts: who makes them, for whom, with which one-time links, by HTTP, on PostgreSQL."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from services.portal import passwords
 from services.portal.commands import accounts
 from services.portal.domain.accounts import AdminExists
 from services.portal.domain.common_passwords import COMMON
@@ -19,25 +17,6 @@ from tests.support.portal import OTHER_PASSWORD, PASSWORD, Person, account, chan
 from tests.support.services import fetch
 from tests.support.threads import at_once
 from xinhuo.chassis.db import database_now
-
-
-@pytest.fixture(scope="module")
-def running(database: str) -> Iterator[Portal]:
-    service = house.make_portal(database)
-    yield service
-    service.runtime.db.close()
-
-
-@pytest.fixture
-def portal(running: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
-    monkeypatch.setattr(passwords, "hasher", house.QUICK)
-    house.empty(running)
-    return running
-
-
-@pytest.fixture
-def admin(portal: Portal) -> Person:
-    return signed_in(portal, "admin.gao", "bureau_admin")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Signing in, staying signed in, and ending it, by HTTP, on PostgreSQL."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pyotp
@@ -15,20 +14,6 @@ from tests.support import portal as house
 from tests.support.portal import OTHER_PASSWORD, PASSWORD, Person, account, change, outcome, row, signed_in, web
 from tests.support.services import fetch
 from tests.support.threads import at_once
-
-
-@pytest.fixture(scope="module")
-def running(database: str) -> Iterator[Portal]:
-    service = house.make_portal(database)
-    yield service
-    service.runtime.db.close()
-
-
-@pytest.fixture
-def portal(running: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
-    monkeypatch.setattr(passwords, "hasher", house.QUICK)
-    house.empty(running)
-    return running
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """API clients and their keys, by HTTP, on PostgreSQL."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from services.portal import passwords
 from services.portal.service import Portal
 from tests.support import portal as house
 from tests.support.notices import codes_of
@@ -15,25 +13,6 @@ from tests.support.services import fetch
 from tests.support.threads import at_once
 
 FEED = {"name": "文明办对接", "role": "department", "department_code": "WMB", "scopes": ["statistics:read"]}
-
-
-@pytest.fixture(scope="module")
-def running(database: str) -> Iterator[Portal]:
-    service = house.make_portal(database)
-    yield service
-    service.runtime.db.close()
-
-
-@pytest.fixture
-def portal(running: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
-    monkeypatch.setattr(passwords, "hasher", house.QUICK)
-    house.empty(running)
-    return running
-
-
-@pytest.fixture
-def admin(portal: Portal) -> Person:
-    return signed_in(portal, "admin.gao", "bureau_admin")
 
 
 def create(admin: Person, **given: Any) -> str:

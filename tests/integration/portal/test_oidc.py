@@ -22,13 +22,6 @@ from xinhuo.chassis.config import BadSettings, load
 from xinhuo.chassis.web.app import HttpApp
 
 
-@pytest.fixture(scope="module")
-def running(database: str) -> Iterator[Portal]:
-    service = house.make_portal(database)
-    yield service
-    service.runtime.db.close()
-
-
 @pytest.fixture
 def directory() -> Iterator[FakeDirectory]:
     with directories.running() as fake:
@@ -36,18 +29,16 @@ def directory() -> Iterator[FakeDirectory]:
 
 
 @pytest.fixture
-def portal(running: Portal, directory: FakeDirectory, monkeypatch: pytest.MonkeyPatch) -> Portal:
-    monkeypatch.setattr(passwords, "hasher", house.QUICK)
+def portal(portal: Portal, directory: FakeDirectory, monkeypatch: pytest.MonkeyPatch) -> Portal:
     settings = replace(
-        running.runtime.settings,
+        portal.runtime.settings,
         oidc_issuer=directory.url,
         oidc_client_id=directories.CLIENT_ID,
         oidc_client_secret=directories.CLIENT_SECRET,
         oidc_redirect_url=directories.REDIRECT_URL,
     )
-    monkeypatch.setattr(running.runtime, "settings", settings)
-    house.empty(running)
-    return running
+    monkeypatch.setattr(portal.runtime, "settings", settings)
+    return portal
 
 
 @pytest.fixture
