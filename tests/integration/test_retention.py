@@ -1,6 +1,7 @@
 """What is due is removed and reported, to the day; what is not, or what a law obliges to keep, stays."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +15,7 @@ from services.volunteers.service import Volunteers
 from tests.support.hours import id_number, know_units
 from tests.support.installation import called
 from tests.support.services import KEYS, fetch, make_service, recorded
-from xinhuo.chassis import audit
+from xinhuo.chassis import audit, partitions
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.db import Database, database_now
 from xinhuo.chassis.jobs import run_if_due
@@ -347,6 +348,39 @@ def test_of_all_processes_one_does_it_once_a_night(office: Volunteers) -> None:
     assert ran == [True, False]
 
 
+@pytest.mark.parametrize(("keep", "gone"), [(0, None), (1, 2)])
+def test_months_of_events_that_are_dropped_are_counted_and_reported_too(
+    services: dict[str, Service], keep: int, gone: int | None
+) -> None:
+    awards = services["awards"]
+    now = now_of(awards)
+    kept, dropped = partitions.outbox_begins(now.date(), 1), partitions.outbox_begins(now.date(), 2)
+    with awards.runtime.db.transaction() as session:
+        for month in (kept, dropped):
+            partitions.ensure(session, partitions.OUTBOX, month, months_ahead=0)
+    for month, number in ((dropped, 1), (dropped, 2), (kept, 1)):
+        execute(
+            awards,
+            "INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, public, published_at)"
+            " VALUES (:id, 'x', '', 't', '', false, now())",
+            id=UUID(int=partitions.first_id_of(month).int + number),
+        )
+    before = removed(awards, "outbox")
+    settings = awards.runtime.settings
+    awards.runtime.settings = replace(settings, keep_events_months=keep)
+    try:
+        assert due(awards)["outbox"] == gone
+        for _ in range(2):  # one takes the month out of the table, the next drops it
+            with awards.runtime.db.transaction() as session:
+                awards.drop_old_partitions(session)
+    finally:
+        awards.runtime.settings = settings
+    assert removed(awards, "outbox") - before == (gone or 0)
+    left = fetch(awards, "SELECT id FROM outbox WHERE type = 't'")
+    assert len(left) == 3 - (gone or 0)
+    execute(awards, "DELETE FROM outbox WHERE type = 't'")
+
+
 # --- The commands ---------------------------------------------------------------------------------------
 
 
@@ -355,6 +389,7 @@ def test_the_command_shows_what_would_go_without_removing_it_and_afterwards_what
 ) -> None:
     settings = {"DATABASE_URL": database}
     statement, _ = ROWS["volunteers", "idempotency_keys"]
+    execute(office, "DELETE FROM idempotency_keys")
     execute(office, statement, id=uuid4(), at=now_of(office) - 3 * DAY)
     shown = called("retention", "due", "volunteers", settings=settings)
     assert shown.code == 0, shown.stderr

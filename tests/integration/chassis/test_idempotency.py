@@ -12,7 +12,9 @@ from tests.support.services import KEYS, client_of
 from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis.db import Database, database_now
+from xinhuo.chassis.identity.actor import SYSTEM
 from xinhuo.chassis.retention.work import OF_EVERY_SERVICE
+from xinhuo.chassis.security import Keys
 from xinhuo.chassis.service import Runtime
 from xinhuo.chassis.web import idempotency
 
@@ -165,6 +167,13 @@ def test_the_stored_answer_cannot_be_read_without_the_master_key(client: Client,
     assert "\\u738b" not in everything
     assert "word" not in row.answer
     assert '"word":"王小明的秘密"' in KEYS.decrypt(row.answer, "idempotency_keys.answer")
+
+
+def test_the_hash_of_a_request_cannot_be_tried_without_the_key() -> None:
+    request = (SYSTEM, "POST", "/v1/words", b'{"id_number": "440701193107197310"}')
+    hashed = idempotency.request_hash(KEYS, *request)
+    assert hashed == idempotency.request_hash(KEYS, *request)
+    assert hashed != idempotency.request_hash(Keys(bytes(32)), *request)
 
 
 def test_stored_answers_are_kept_for_two_days_and_then_removed_by_the_job(
