@@ -26,6 +26,7 @@ class Portal(OwnEntrypoints, DirectoryEntrypoints, AccountEntrypoints, ClientEnt
     """Accounts and API clients, their sign-ins, and the keys that their tokens are signed with."""
 
     name: ClassVar[str] = "portal"
+    removals = housekeeping.REMOVALS
 
     def key_fits(self, session: Session) -> bool:
         """See ``Service``: with another key nobody could sign in, and no name be read."""
@@ -35,11 +36,6 @@ class Portal(OwnEntrypoints, DirectoryEntrypoints, AccountEntrypoints, ClientEnt
     def rotate_signing_key(self, session: Session) -> None:
         """Make the next key that signs tokens when it is time, and forget old ones."""
         signing.rotate(session, self.runtime.keys)
-
-    @job(every=timedelta(days=1), offset=timedelta(hours=1))
-    def forget_old_sessions(self, session: Session) -> None:
-        """Remove sessions and links that ended long ago, and old failures."""
-        housekeeping.forget_old(session)
 
     # Answers to requests with passwords are not kept under an Idempotency-Key: not even a digest of one is stored.
 

@@ -130,11 +130,6 @@ class ImportEntrypoints:
         """Take back the import whose undoing waits longest."""
         commands.run_next_undo(session, self.runtime.db)
 
-    @job(every=timedelta(hours=1))
-    def forget_expired_imports(self, session: Session) -> None:
-        """Remove stored workbooks that have been kept long enough."""
-        commands.forget_expired(session)
-
     def _shown(self, session: Session, import_id: UUID) -> dict[str, Any]:
         window = commands.undo_window(database_now(session))
         return queries.import_of(session, self.runtime.keys, import_id, window)

@@ -22,7 +22,7 @@ from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 from . import answers, domain, reconciliation
 from .commands import activities as activity_commands
 from .commands import hours as hours_commands
-from .commands import known, people, teams
+from .commands import known, people, retention, teams
 from .commands import statistics as statistics_commands
 from .domain import registry
 from .domain.rights import PersonErased
@@ -62,6 +62,7 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, RegisterEntrypoints, Book
 
     name: ClassVar[str] = "volunteers"
     books = reconciliation.BOOKS
+    removals = retention.REMOVALS
 
     def key_fits(self, session: Session) -> bool:
         """See ``Service``: another key would register everybody a second time, unreadable to the others."""

@@ -73,7 +73,7 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
 def test_every_command_that_lists_something_can_do_so_as_json() -> None:
     lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"), ("dead", "list"),
              ("dead", "show"), ("doctor",), ("reconcile",), ("accounts", "list"), ("keys", "list"),
-             ("whoami",)}  # fmt: skip
+             ("whoami",), ("retention", "due"), ("retention", "report")}  # fmt: skip
 
     assert lists <= LEAVES.keys()
     assert [path for path in lists if "--json" not in options_of(LEAVES[path])] == []
@@ -92,7 +92,7 @@ def test_every_command_that_changes_something_can_be_tried_dry() -> None:
     others |= {("login",), ("logout",), ("whoami",), ("activate",), ("token",), ("accounts", "first-admin"),
                ("accounts", "create"),
                ("accounts", "list"), ("accounts", "reset"), ("keys", "create"), ("keys", "list"), ("keys", "rotate"),
-               ("keys", "revoke"), ("audit", "verify")}  # fmt: skip
+               ("keys", "revoke"), ("audit", "verify"), ("retention", "due"), ("retention", "report")}  # fmt: skip
 
     assert LEAVES.keys() == writes | others
     assert [path for path in writes if "--dry-run" not in options_of(LEAVES[path])] == []

@@ -314,9 +314,9 @@ def test_an_expired_file_is_removed_with_its_findings_and_the_counts_stay(office
     import_id = office.enter(with_mistakes(office))["id"]
     checked = office.check([office.row(3, starts=time(20), ends=time(21))])["id"]
     with office.service.runtime.db.transaction() as session:
-        session.execute(sa.text("UPDATE imports SET expires_at = now() - interval '1 second'"))
+        session.execute(sa.text("UPDATE imports SET checked_at = now() - interval '31 days'"))
     with office.service.runtime.db.transaction() as session:
-        office.service.forget_expired_imports(session)
+        office.service.remove_what_is_due(session)
     shown = office.shown(import_id)
     assert (shown["errors"], shown["file_name"], shown["result"], shown["entered"]) == ([], None, None, 5)
     stored = fetch(office.service, "SELECT workbook, preview, outcomes, file_name FROM imports")

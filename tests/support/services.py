@@ -21,6 +21,7 @@ from xinhuo.chassis.security import Keys
 from xinhuo.chassis.service import Runtime, Service
 from xinhuo.chassis.topology import queue_name
 from xinhuo.chassis.web.app import HttpApp
+from xinhuo.cli.build import retention
 from xinhuo.contracts import codec
 from xinhuo.contracts.base import Event
 
@@ -36,7 +37,7 @@ def make_service(service_class: type[S], database_url: str) -> S:
     settings: Settings = load({"DATABASE_URL": database_url, "XINHUO_RATE_OF_STRANGERS": "0"})
     service = service_class()
     database = Database(settings.database_url_of(service_class.name), service_class.name)
-    service.runtime = Runtime(settings, database, KEYS)
+    service.runtime = Runtime(settings, database, KEYS, retention=retention())
     return service
 
 

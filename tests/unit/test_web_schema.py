@@ -237,6 +237,13 @@ def test_an_unknown_field_is_named_with_the_nearest_known_one(given, pointer, ne
     assert f"did you mean `{nearest}`?" in problem.en
 
 
+@pytest.mark.parametrize("name", ["闻人砚汀", "44070119310719731X", "14200010001", "born-19310719"])
+def test_an_unknown_field_that_may_be_a_persons_name_or_number_is_not_repeated(name):
+    (problem,) = problems_of({"leader": {**LEI, name: 1}})
+    assert (problem.pointer, problem.code) == ("/leader/…", "field.unknown")
+    assert name not in problem.zh + problem.en
+
+
 def test_an_unknown_field_unlike_all_others_is_named_alone():
     (problem,) = problems_of({"leader": {"name": "甲", "minutes": 1}, "zzz": 1})
     assert problem.zh == "没有这个字段"

@@ -138,6 +138,20 @@ def expire(connection: Any, what: Partitioned, before: date) -> list[str]:
     return expired
 
 
+def rows_that_go(connection: Any, what: Partitioned, before: date) -> int:
+    """Return how many rows the next ``expire`` removes for good."""
+    rest = sa.text(f"SELECT count(*) FROM {what.table}_rest WHERE {what.column} < :limit AND ({what.done})")  # noqa: S608
+    of_no_month = int(connection.scalar(rest, {"limit": first_id_of(before.replace(day=1))}))
+    return of_no_month + _count(connection, _tables(connection, _DETACHED, what))
+
+
+def rows_before(connection: Any, what: Partitioned, before: date) -> int:
+    """Return how many rows there are of the months before a day's own, whether taken out of the table yet or not."""
+    first = what.partition_of(before.replace(day=1))
+    older = [name for name in _tables(connection, _ATTACHED, what) if name < first]
+    return rows_that_go(connection, what, before) + _count(connection, older)
+
+
 def outbox_begins(today: date, months: int) -> date:
     """Return the first day of the events that are kept: so many whole months, and this one."""
     number = today.year * 12 + today.month - 1 - months
@@ -157,6 +171,9 @@ def inbox_begins(today: date, months: int) -> date:
 _MADE = sa.text("SELECT make_partition(:parent, :name, :low, :high)")
 _TAKEN_OUT = sa.text("SELECT detach_partition(:parent, :name)")
 _DROPPED = sa.text("SELECT drop_partition(:parent, :name)")
+#: What goes by whole months, and how the first month that stays is found.
+KEPT_BY_MONTHS = ((OUTBOX, outbox_begins), (INBOX, inbox_begins))
+
 _NAMED = (
     "SELECT c.relname FROM pg_class c WHERE c.relnamespace = CAST(current_schema() AS regnamespace)"
     " AND c.relkind = 'r' AND c.relname ~ :pattern AND {} EXISTS (SELECT FROM pg_inherits i"
@@ -168,6 +185,11 @@ _ATTACHED, _DETACHED = sa.text(_NAMED.format("")), sa.text(_NAMED.format("NOT"))
 def _tables(connection: Any, statement: sa.TextClause, what: Partitioned) -> list[str]:
     names = {"pattern": f"^{what.table}_[0-9]{{4,}}_[0-9]{{2}}$", "parent": what.table}
     return list(connection.execute(statement, names).scalars())
+
+
+def _count(connection: Any, names: Iterable[str]) -> int:
+    counts = (sa.text(f"SELECT count(*) FROM {name}") for name in names)  # noqa: S608  (names from here)
+    return sum(int(connection.scalar(count)) for count in counts)
 
 
 def _missing(connection: Any, what: Partitioned, months: Iterable[date]) -> list[date]:

@@ -63,7 +63,11 @@ class Keys:
 
     def blind_index(self, text: str, place: str) -> bytes:
         """Return the keyed hash under which equal texts of one place are found without being readable."""
-        return hmac.digest(self._index_key, f"{place}\0{text}".encode(), sha256)
+        return self.keyed_hash(text.encode(), place)
+
+    def keyed_hash(self, data: bytes, place: str) -> bytes:
+        """Return the hash of bytes of one place, which nobody can try values against who lacks the key."""
+        return hmac.digest(self._index_key, f"{place}\0".encode() + data, sha256)
 
     def wrap(self, key: bytes, bound: bytes) -> tuple[str, str]:
         """Encrypt another key with the current master key; return the result and the name of that master key."""

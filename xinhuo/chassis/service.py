@@ -1,10 +1,11 @@
 """What every service has: its runtime, and the housekeeping that keeps the chassis tables in shape."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import ClassVar
+from zoneinfo import ZoneInfo
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from . import logs, partitions
@@ -15,12 +16,11 @@ from .desk.routes import DeadLetterRoutes
 from .identity.bearer import Bearer, NoBearer
 from .identity.tokens import Verifier, no_keys
 from .markers import job
+from .retention.rules import Line, Retention, lines_of
+from .retention.work import OF_EVERY_SERVICE, Removal, remove_due, report
 from .security import Keys
 
 log = logs.get("service")
-
-#: How long the answer to an Idempotency-Key is kept; at least a day is promised.
-KEEP_ANSWERS = timedelta(hours=48)
 
 
 @dataclass
@@ -32,12 +32,15 @@ class Runtime:
     keys: Keys
     verifier: Verifier = field(default_factory=lambda: Verifier(no_keys))
     bearer: Bearer = field(default_factory=NoBearer)
+    retention: Retention = ()
 
 
 class Service(DeadLetterRoutes, AuditRoutes):
     """Base of a service: subclasses set ``name`` and mark their methods; an adapter sets ``runtime``."""
 
     name: ClassVar[str]
+    removals: ClassVar[tuple[Removal, ...]] = ()
+    """How what is due in the service's own tables is found and removed."""
     runtime: Runtime
 
     def refresh_gauges(self, session: Session) -> None:
@@ -47,13 +50,39 @@ class Service(DeadLetterRoutes, AuditRoutes):
         """Tell whether what the service has encrypted was encrypted with this process's master key."""
         return True
 
-    @job(every=timedelta(hours=1))
-    def forget_old_answers(self, session: Session) -> None:
-        """Remove stored answers to idempotency keys that are older than promised."""
-        session.execute(
-            sa.text("DELETE FROM idempotency_keys WHERE created_at < now() - CAST(:keep AS interval)"),
-            {"keep": KEEP_ANSWERS},
-        )
+    @job(every=timedelta(days=1), offset=timedelta(hours=19))  # three in the morning in China
+    def remove_what_is_due(self, session: Session) -> None:
+        """Remove what was kept as long as the rules of retention say, and report it."""
+        removals = (*OF_EVERY_SERVICE, *self.removals)
+        remove_due(self.runtime.db, self.retention_lines(session), removals, self._zone, session)
+
+    def due(self, session: Session) -> list[tuple[Line, int | None]]:
+        """Return each line of retention with how many rows it would remove now; None where none go by it."""
+        now, months = database_now(session), self.runtime.settings.keep_events_months
+        ways = {(removal.table, removal.rule): removal for removal in (*OF_EVERY_SERVICE, *self.removals)}
+        begins = {what.table: (what, first) for what, first in partitions.KEPT_BY_MONTHS}
+        found: list[tuple[Line, int | None]] = []
+        for line in self.retention_lines(session):
+            count = None
+            if line.period is not None:
+                limit = line.period.before(now, self._zone)
+                count = ways[line.table, line.rule].count(session, limit, self._zone)
+            elif line.keep == "event_months" and months:
+                what, first = begins[line.table]
+                count = partitions.rows_before(session, what, first(now.date(), months))
+            found.append((line, count))
+        return found
+
+    def retention_lines(self, session: Session) -> Sequence[Line]:
+        """Return the lines of the rules of retention that hold today for this service's tables."""
+        return lines_of(self.runtime.retention, self.name, self._today(session))
+
+    def _today(self, session: Session) -> date:
+        return database_now(session).astimezone(self._zone).date()
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.runtime.settings.time_zone)
 
     @job(every=timedelta(days=1))
     def make_partitions(self, session: Session) -> None:
@@ -67,10 +96,12 @@ class Service(DeadLetterRoutes, AuditRoutes):
         """Drop what is older than the months of events that the office keeps; by itself, nothing is."""
         if not (months := self.runtime.settings.keep_events_months):
             return
-        today = database_now(session).date()
-        for what, begins in (
-            (partitions.OUTBOX, partitions.outbox_begins),
-            (partitions.INBOX, partitions.inbox_begins),
-        ):
-            if names := partitions.expire(session, what, begins(today, months)):
+        now = database_now(session)
+        lines = {line.table: line for line in self.retention_lines(session)}
+        for what, begins in partitions.KEPT_BY_MONTHS:
+            before = begins(now.date(), months)
+            going = partitions.rows_that_go(session, what, before)
+            if names := partitions.expire(session, what, before):
                 log.info("old_partitions_dropped", partitions=names)
+            if going and what.table in lines:
+                report(session, lines[what.table], going, now, self._zone)

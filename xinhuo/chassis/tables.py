@@ -144,6 +144,19 @@ CREATE TABLE reconciliations (
 )
 """
 
+_RETENTION_REPORTS = """
+-- How many rows of each table and rule were removed on each day of the office, and by which clause.
+CREATE TABLE retention_reports (
+    day date NOT NULL,
+    table_name text NOT NULL,
+    rule text NOT NULL,
+    clause text NOT NULL,
+    removed bigint NOT NULL CHECK (removed > 0),
+    removed_at timestamptz NOT NULL,
+    PRIMARY KEY (day, table_name, rule)
+)
+"""
+
 #: ``position`` is unique although no index says so: only the relay that holds its lane's lock gives positions.
 _DIVIDED_OUTBOX = """
 ALTER TABLE outbox RENAME TO outbox_whole;
@@ -314,6 +327,16 @@ def add_role(connection: sa.Connection) -> None:
 def drop_role(connection: sa.Connection) -> None:
     """Take back what ``add_role`` did; the functions stay, as a first migration makes them too."""
     _run(connection, "ALTER FUNCTION audit_chain SECURITY INVOKER")
+
+
+def add_retention_reports(connection: sa.Connection) -> None:
+    """Add the table that says what was removed when its time had come, and why."""
+    _run(connection, _RETENTION_REPORTS)
+
+
+def drop_retention_reports(connection: sa.Connection) -> None:
+    """Remove what ``add_retention_reports`` made."""
+    _run(connection, "DROP TABLE retention_reports")
 
 
 def _run(connection: sa.Connection, statements: str) -> None:

@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from xinhuo.chassis.identity.bearer import KeyBearer, NoBearer
 from xinhuo.chassis.identity.keyring import KeyRing, fetch_from
 from xinhuo.chassis.identity.tokens import KeySource, Verifier
 from xinhuo.chassis.key_file import ask_command, load_keys
+from xinhuo.chassis.retention.rules import Retention
+from xinhuo.chassis.retention.rules import load as load_retention
 from xinhuo.chassis.security import BadKeyFile, Keys
 from xinhuo.chassis.service import Runtime, Service
 from xinhuo.chassis.web import health, openapi
@@ -80,6 +84,12 @@ def database(name: str, settings: Settings, *, role: str = "all") -> Database:
     )
 
 
+@cache
+def retention() -> Retention:
+    """Return the rules that say how long what is kept; raises InvalidRules."""
+    return load_retention(files("services") / "retention.yaml")
+
+
 def make_service(name: str, settings: Settings, *, role: str = "all") -> Service:
     """Return a service with its runtime; raises BadKeyFile or BadSettings."""
     service = service_class(name)()
@@ -90,6 +100,7 @@ def make_service(name: str, settings: Settings, *, role: str = "all") -> Service
         keys_of(settings),
         Verifier(_key_source(name, settings, db)),
         KeyBearer(settings.url_of("portal"), settings.service_key) if settings.service_key else NoBearer(),
+        retention(),
     )
     return service
 

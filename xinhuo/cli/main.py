@@ -23,6 +23,7 @@ from .master_key import app as key_app
 from .output import Json, fail, print_json
 from .prove.command import prove
 from .rebuild import app as rebuild_app
+from .retention import app as retention_app
 from .topology import app as topology_app
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
+app.add_typer(retention_app, name="retention")
 signing_in.register(app)
 app.command("doctor", epilog=EXIT_CODES)(doctor.command)
 app.command("reconcile", epilog=EXIT_CODES)(reconcile.command)

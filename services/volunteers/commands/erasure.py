@@ -109,12 +109,13 @@ def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason:
     action = "erasure.granted" if granted else "erasure.refused"
     audit.record(session, action, "volunteer", found.volunteer_id, after=decided, reason=reason)
     if granted:
-        _erase(session, found.volunteer_id, now)
+        erase(session, found.volunteer_id, now)
 
 
-def _erase(session: Session, volunteer_id: UUID, now: datetime) -> None:
+def erase(session: Session, volunteer_id: UUID, now: datetime, *, reason: str | None = None) -> None:
+    """Erase a person for good; ``reason`` is for what nobody asked for."""
     session.execute(_LOCK, {"id": volunteer_id})
     for statement in _ERASE:
         session.execute(statement, {"id": volunteer_id, "now": now})
-    audit.record(session, "volunteer.erased", "volunteer", volunteer_id)
+    audit.record(session, "volunteer.erased", "volunteer", volunteer_id, reason=reason)
     outbox.record(session, events.PersonErased(volunteer_id=volunteer_id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -34,9 +34,8 @@ from ..domain import Confirm, ImportState
 from ..domain.workbooks import ImportExpired
 from .hours import lock_volunteers, reverse_entries
 from .import_rows import SLICE, Examined, examine
+from .retention import file_kept_until
 
-#: How long the user's file and what was found in it are kept.
-KEEP = timedelta(days=30)
 SHOWN_PROBLEMS = 100
 #: An import that failed so often (or whose worker was killed so often) is given up until it is confirmed again. As
 #: many as a message may come back: a night of ten power cuts is not the fault of the import.
@@ -123,12 +122,6 @@ _ENTRIES_IN_FORCE = sa.text(
     """
 )
 _UNDONE = sa.text("UPDATE imports SET state = 'undone', undone_at = :now WHERE id = :id")
-_FORGET = sa.text(
-    """
-    UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL
-    WHERE expires_at < now() AND workbook IS NOT NULL AND state NOT IN ('confirmed', 'undoing')
-    """
-)
 
 
 @cache
@@ -168,7 +161,7 @@ def check_import(session: Session, keys: Keys, data: bytes, file_name: str | Non
             "workbook": keys.encrypt_bytes(data, "imports.workbook"),
             **_findings_of(examined, keys, "valid"),
             "now": now,
-            "expires_at": now + KEEP,
+            "expires_at": file_kept_until(now),
             **_made_by(access_of(session)),
         },
     )
@@ -350,11 +343,3 @@ def run_next_undo(session: Session, db: Database) -> UUID | None:
         report(min(start + SLICE, len(entries)), len(entries))
     session.execute(_UNDONE, {"id": import_id, "now": now})
     return import_id
-
-
-# --- Expiry ---------------------------------------------------------------------------------------------
-
-
-def forget_expired(session: Session) -> None:
-    """Remove the files that have been kept long enough, with everything read from them; counts stay."""
-    session.execute(_FORGET)

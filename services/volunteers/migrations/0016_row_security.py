@@ -6,7 +6,7 @@ from xinhuo.chassis import tables
 from xinhuo.chassis.row_security import ALL, ALL_OR_PUBLIC, add_reached_persons, add_reached_units, protect, unprotect
 
 revision = "0016"
-down_revision = "0012"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,7 @@
 """The same key twice is one effect and one answer, whatever happens in between."""
 
 import threading
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from tests.integration.chassis.services import Desk, execute, fetch, topics, wor
 from tests.support.services import KEYS, client_of
 from tests.support.threads import together
 from tests.support.waiting import wait_for
-from xinhuo.chassis.db import Database
+from xinhuo.chassis.db import Database, database_now
+from xinhuo.chassis.identity.actor import SYSTEM
+from xinhuo.chassis.retention.work import OF_EVERY_SERVICE
+from xinhuo.chassis.security import Keys
 from xinhuo.chassis.service import Runtime
 from xinhuo.chassis.web import idempotency
 
@@ -165,6 +169,13 @@ def test_the_stored_answer_cannot_be_read_without_the_master_key(client: Client,
     assert '"word":"王小明的秘密"' in KEYS.decrypt(row.answer, "idempotency_keys.answer")
 
 
+def test_the_hash_of_a_request_cannot_be_tried_without_the_key() -> None:
+    request = (SYSTEM, "POST", "/v1/words", b'{"id_number": "440701193107197310"}')
+    hashed = idempotency.request_hash(KEYS, *request)
+    assert hashed == idempotency.request_hash(KEYS, *request)
+    assert hashed != idempotency.request_hash(Keys(bytes(32)), *request)
+
+
 def test_stored_answers_are_kept_for_two_days_and_then_removed_by_the_job(
     client: Client, desk: Desk, db: Database
 ) -> None:
@@ -176,7 +187,8 @@ def test_stored_answers_are_kept_for_two_days_and_then_removed_by_the_job(
             hours=hours, key=f"k{number}",
         )  # fmt: skip
     with db.transaction() as session:
-        desk.forget_old_answers(session)
+        (removal,) = (one for one in OF_EVERY_SERVICE if one.table == "idempotency_keys")
+        removal.take(session, database_now(session) - timedelta(days=2), UTC, "")
     assert sorted(row.key for row in stored(db)) == ["k0", "k1", "k2"]
     assert post(client, "a", key="k3").status_code == 201
     assert "Idempotency-Replayed" not in post(client, "a", key="k4").headers

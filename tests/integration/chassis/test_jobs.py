@@ -161,7 +161,7 @@ def test_a_worker_does_its_services_jobs_and_goes_on_when_one_fails(
     def fails(session: Session) -> None:
         raise ValueError
 
-    monkeypatch.setattr(desk, "forget_old_answers", fails)
+    monkeypatch.setattr(desk, "remove_what_is_due", fails)
     worker = Worker(desk)
     stop = threading.Event()
     thread = threading.Thread(target=worker.housekeep, args=(stop,), daemon=True)
@@ -174,4 +174,4 @@ def test_a_worker_does_its_services_jobs_and_goes_on_when_one_fails(
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
-    assert [row.name for row in fetch(db, "SELECT name FROM jobs WHERE finished_at IS NULL")] == ["forget_old_answers"]
+    assert [row.name for row in fetch(db, "SELECT name FROM jobs WHERE finished_at IS NULL")] == ["remove_what_is_due"]

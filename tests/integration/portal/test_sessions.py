@@ -443,7 +443,7 @@ def test_what_ended_long_ago_is_forgotten_and_what_lives_stays(portal: Portal) -
     change(portal, "UPDATE login_failures SET failed_at = failed_at - interval '25 hours'")
     Person(web(portal)).sign_in("somebody.else")
     with portal.runtime.db.transaction() as session:
-        portal.forget_old_sessions(session)
+        portal.remove_what_is_due(session)
     assert row(portal, "SELECT count(*) AS n FROM sessions")["n"] == 1
     assert row(portal, "SELECT count(*) AS n FROM login_failures")["n"] == 1
     assert person.refresh().status_code == 200

@@ -191,7 +191,7 @@ class HttpApp:
                 row_security.narrow(session, access)
             if key is None:
                 return self._response(route, self._call(route, session, inputs), request)
-            hashed = idempotency.request_hash(request.method, request.full_path, data)
+            hashed = idempotency.request_hash(runtime.keys, request.method, request.full_path, data)
             name = idempotency.name_of(access, request.method, route.mark.path)
             if stored := idempotency.begin(session, runtime.keys, key, name, hashed):
                 headers = {**stored.headers, "Idempotency-Replayed": "true"}

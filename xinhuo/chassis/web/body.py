@@ -20,6 +20,7 @@ from .errors import (
     BodyTooLarge,
     WrongMediaType,
 )
+from .names import repeatable
 
 MAX_DEPTH = 20
 
@@ -109,7 +110,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        shown = twice[:50].encode("utf-8", "replace").decode()  # half a surrogate pair cannot be answered
+        shown = repeatable(twice[:50])
         raise BodyDuplicateKey(f"键“{shown}”重复出现，请只保留一个。", f"The key '{shown}' stands twice; keep one.")
     return found
 

@@ -15,6 +15,7 @@ import marshmallow as ma
 from marshmallow import fields as mf
 
 from ..errors import Problem, RuleError
+from .names import repeatable
 
 OFFICE_ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -311,7 +312,8 @@ def _flatten(messages: Any, pointer: str, schema: ma.Schema | None) -> Iterator[
             if name == "_schema":
                 yield from _flatten(inner, pointer, schema)
                 continue
-            escaped = name.replace("~", "~0").replace("/", "~1")
+            shown = name if isinstance(key, int) else repeatable(name)
+            escaped = shown.replace("~", "~0").replace("/", "~1")
             below = schema if isinstance(key, int) else _schema_below(schema, name)
             for problem in _flatten(inner, f"{pointer}/{escaped}", below):
                 if problem.code == "field.unknown" and schema is not None and problem.pointer == f"{pointer}/{escaped}":
