@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis import audit, outbox
-from xinhuo.chassis.identity.actor import access_of
+from xinhuo.chassis.identity.actor import Actor, access_of
 from xinhuo.chassis.ids import new_id
 from xinhuo.contracts import volunteers as events
 
@@ -51,6 +51,15 @@ _ERASE = (
         WHERE volunteer_id = :id
         """
     ),
+    # What waits can no longer be approved: there is nobody to enter it for.
+    sa.text(
+        """
+        UPDATE hour_claims SET evidence = NULL, state = 'withdrawn', decided_by = :by, decided_as = :as_role,
+            decided_at = :now
+        WHERE volunteer_id = :id AND state = 'claimed'
+        """
+    ),
+    sa.text("UPDATE hour_claims SET evidence = NULL WHERE volunteer_id = :id"),
     # Workbooks that held a row of the person, and what was found in them, are encrypted with another key.
     sa.text(
         """
@@ -105,15 +114,18 @@ def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason:
     rules.check_decision(granted=granted, reason=reason)
     decided = {"id": request_id, "by": actor.subject, "now": now, "granted": granted, "reason": reason}
     session.execute(_DECIDE, decided)
+    if granted:
+        # Before the audit log, which is one lock for all: others hold a person or a claim when they come to it.
+        _empty(session, found.volunteer_id, actor, now)
     action = "erasure.granted" if granted else "erasure.refused"
     audit.record(session, action, "volunteer", found.volunteer_id, after=decided, reason=reason)
     if granted:
-        _erase(session, found.volunteer_id, now)
+        audit.record(session, "volunteer.erased", "volunteer", found.volunteer_id)
+        outbox.record(session, events.PersonErased(volunteer_id=found.volunteer_id))
 
 
-def _erase(session: Session, volunteer_id: UUID, now: datetime) -> None:
+def _empty(session: Session, volunteer_id: UUID, actor: Actor, now: datetime) -> None:
     session.execute(_LOCK, {"id": volunteer_id})
+    named = {"id": volunteer_id, "now": now, "by": actor.subject, "as_role": actor.role}
     for statement in _ERASE:
-        session.execute(statement, {"id": volunteer_id, "now": now})
-    audit.record(session, "volunteer.erased", "volunteer", volunteer_id)
-    outbox.record(session, events.PersonErased(volunteer_id=volunteer_id))
+        session.execute(statement, named)

@@ -8,6 +8,7 @@ from pathlib import Path
 from xinhuo.chassis.rules import DatedRule, in_force, load_rules
 
 from ..domain import DayLimit
+from ..domain.claims import SecondPerson
 
 _RULES = Path(__file__).resolve().parents[1] / "rules"
 
@@ -22,3 +23,13 @@ def day_limit(on: date) -> DayLimit:
     """Return the day limit in force on a day, with its clause; raises ``NoRuleInForce``."""
     rule = in_force(_day_limits(), on)
     return replace(rule.value, clause=rule.clause)
+
+
+@cache
+def _second_persons() -> tuple[DatedRule[SecondPerson], ...]:
+    return load_rules(_RULES / "second_person.yaml", SecondPerson.of)
+
+
+def second_person(on: date) -> SecondPerson:
+    """Return over how many minutes a reversal made on a day needs a second person; raises ``NoRuleInForce``."""
+    return in_force(_second_persons(), on).value

@@ -15,6 +15,7 @@ from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 from .. import domain, reach, sealed
 from ..domain import rights as rules
 from ..models import consent_records, erasure_requests, ledger_entries, team_members, volunteers
+from .claims import claims_of
 from .consents import guardian_of
 
 _IDENTITY = sa.select(volunteers, *sealed.KEY).select_from(sealed.WITH_KEYS)
@@ -55,6 +56,7 @@ def export(session: Session, keys: Keys, volunteer_id: UUID) -> dict[str, Any]:
     }
     for one in held["consents"]:
         one["guardian"] = guardian_of(keys, {**one, **key})
+    held["claims"] = claims_of(session, keys, volunteer_id)
     looked = session.execute(_LOOKED.where(audit.TABLE.c.object_id == str(volunteer_id)))
     return {**row, **sealed.open_columns(keys, row, "name", "id_number", "phone"), **held, "looked_at": rows(looked)}
 

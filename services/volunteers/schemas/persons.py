@@ -18,6 +18,7 @@ from xinhuo.chassis.web.schema import (
 
 from .. import domain
 from ..domain import consents, rights, unmask
+from .claims import Claim
 from .hours import LedgerEntry
 from .people import STATES
 
@@ -162,6 +163,7 @@ class Export(Schema):
     verified_at = Instant(allow_none=True)
     teams = ListOf(Nested(Membership))
     entries = ListOf(Nested(LedgerEntry))
+    claims = ListOf(Nested(Claim))
     consents = ListOf(Nested(Consent))
     erasure_requests = ListOf(Nested(ErasureRequest))
     looked_at = ListOf(Nested(Look))
