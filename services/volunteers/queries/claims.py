@@ -27,16 +27,16 @@ _REQUESTS = sa.select(*reversal_requests.c, ledger_entries.c.volunteer_id, ledge
 
 def claim(session: Session, keys: Keys, claim_id: UUID) -> dict[str, Any]:
     """Return one claim; raises ``ClaimNotFound``."""
-    wanted = _CLAIMS.where(hour_claims.c.id == claim_id, *reach.of_claims(session))
+    wanted = _shown(session).where(hour_claims.c.id == claim_id, *reach.of_claims(session))
     row = session.execute(wanted).mappings().one_or_none()
     if row is None:
         raise rules.ClaimNotFound(str(claim_id))
-    return opened(keys, row)
+    return _opened(keys, row)
 
 
 def claims_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> Listed:
-    """Return a page of claims, the oldest first; of persons whose guardian withdrew the consent there are none."""
-    wanted = _CLAIMS.where(*reach.of_claims(session), *reach.not_withdrawn(session)).order_by(hour_claims.c.id)
+    """Return a page of claims, the oldest first."""
+    wanted = _shown(session).where(*reach.of_claims(session)).order_by(hour_claims.c.id)
     for field, column in (
         ("state", hour_claims.c.state),
         ("volunteer", hour_claims.c.volunteer_id),
@@ -49,22 +49,27 @@ def claims_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> Liste
     if cursor := read_cursor(query["after"], UUID):
         wanted = wanted.where(hour_claims.c.id > cursor[0])
     found = session.execute(wanted.limit(query["limit"] + 1)).mappings()
-    return page_of([opened(keys, row) for row in found], query["limit"], lambda row: (row["id"],))
+    return page_of([_opened(keys, row) for row in found], query["limit"], lambda row: (row["id"],))
 
 
 def claims_of(session: Session, keys: Keys, volunteer_id: UUID) -> list[dict[str, Any]]:
     """Return every claim of hours of a person, the oldest first."""
-    wanted = _CLAIMS.where(hour_claims.c.volunteer_id == volunteer_id).order_by(hour_claims.c.id)
-    return [opened(keys, row) for row in session.execute(wanted).mappings()]
+    wanted = _shown(session).where(hour_claims.c.volunteer_id == volunteer_id).order_by(hour_claims.c.id)
+    return [_opened(keys, row) for row in session.execute(wanted).mappings()]
 
 
-def opened(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a claim with its evidence in clear; None where the person was erased."""
-    shown = {name: value for name, value in row.items() if name not in {"wrapped", "kek"}}
-    if row["evidence"] is not None:
+def _shown(session: Session) -> sa.Select[Any]:
+    may_read = sa.and_(sa.true(), *reach.not_withdrawn(session)).label("may_read")
+    return _CLAIMS.add_columns(may_read)
+
+
+def _opened(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a claim with its evidence in clear: None of who was erased, or whose guardian withdrew the consent."""
+    shown = {name: value for name, value in row.items() if name in hour_claims.c}
+    if row["evidence"] is not None and row["may_read"]:
         key = sealed.key_of(keys, {**row, "id": row["volunteer_id"]})
-        shown["evidence"] = key.decrypt(row["evidence"], sealed.EVIDENCE)
-    return shown
+        return {**shown, "evidence": key.decrypt(row["evidence"], sealed.EVIDENCE)}
+    return {**shown, "evidence": None}
 
 
 def reversal_request(session: Session, request_id: UUID) -> dict[str, Any]:
