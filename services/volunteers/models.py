@@ -166,6 +166,52 @@ ledger_entries = sa.Table(
     sa.Column("reason_code", sa.Text),
     sa.Column("recorded_at", sa.DateTime(timezone=True)),
     sa.Column("recorded_by", sa.Uuid),
+    sa.Column("approved_by", sa.Uuid),
+)
+
+#: ``evidence`` is encrypted with the key of the volunteer.
+hour_claims = sa.Table(
+    "hour_claims",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("state", sa.Text),
+    sa.Column("volunteer_id", sa.Uuid),
+    sa.Column("activity_id", sa.Uuid),
+    sa.Column("team_code", sa.Text),
+    sa.Column("unit_code", sa.Text),
+    sa.Column("started_at", sa.DateTime(timezone=True)),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("minutes", sa.Integer),
+    sa.Column("evidence", sa.Text),
+    sa.Column("claimed_by", sa.Uuid),
+    sa.Column("claimed_as", sa.Text),
+    sa.Column("claimed_by_person", sa.Uuid),
+    sa.Column("claimed_at", sa.DateTime(timezone=True)),
+    sa.Column("decided_by", sa.Uuid),
+    sa.Column("decided_as", sa.Text),
+    sa.Column("decided_by_person", sa.Uuid),
+    sa.Column("decided_at", sa.DateTime(timezone=True)),
+    sa.Column("reason", sa.Text),
+    sa.Column("entry_id", sa.Uuid),
+)
+
+reversal_requests = sa.Table(
+    "reversal_requests",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("state", sa.Text),
+    sa.Column("entry_id", sa.Uuid),
+    sa.Column("reason_code", sa.Text),
+    sa.Column("asked_by", sa.Uuid),
+    sa.Column("asked_as", sa.Text),
+    sa.Column("asked_by_person", sa.Uuid),
+    sa.Column("asked_at", sa.DateTime(timezone=True)),
+    sa.Column("decided_by", sa.Uuid),
+    sa.Column("decided_as", sa.Text),
+    sa.Column("decided_by_person", sa.Uuid),
+    sa.Column("decided_at", sa.DateTime(timezone=True)),
+    sa.Column("reason", sa.Text),
+    sa.Column("reversal_id", sa.Uuid),
 )
 
 #: Of imports only what says whose they are; the rest is written and read in SQL.
@@ -238,6 +284,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recorded_at: datetime
     recorded_by: UUID | None = None
     """The account or API client that did it."""
+    approved_by: UUID | None = None
+    """The account that approved the claim it comes from, or decided on the reversal."""
     reversed_by: UUID | None = None
 
 

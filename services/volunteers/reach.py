@@ -13,7 +13,17 @@ from xinhuo.chassis.identity.actor import Access, Reach, access_of
 from xinhuo.chassis.identity.reached import own_units, reaches_person
 from xinhuo.chassis.identity.reached import reaches_unit as of_unit
 
-from .models import activities, consent_records, imports, known_units, ledger_entries, team_members, teams, volunteers
+from .models import (
+    activities,
+    consent_records,
+    hour_claims,
+    imports,
+    known_units,
+    ledger_entries,
+    team_members,
+    teams,
+    volunteers,
+)
 
 Conditions = list[sa.ColumnElement[bool]]
 _NOTHING: Conditions = [sa.false()]
@@ -68,10 +78,12 @@ def of_activities(session: Session) -> Conditions:
 
 def of_entries(session: Session, access: Access | None = None) -> Conditions:
     """Return which entries of the ledger: those at one's activities, or of oneself or one's wards."""
-    access = access or access_of(session)
-    if access.reach in (Reach.SELF, Reach.CHILD):
-        return reaches_person(access, ledger_entries.c.volunteer_id)
-    return _places(access, ledger_entries.c.unit_code, ledger_entries.c.team_code, public=False)
+    return _served(access or access_of(session), ledger_entries)
+
+
+def of_claims(session: Session) -> Conditions:
+    """Return which claims of hours: the same."""
+    return _served(access_of(session), hour_claims)
 
 
 def of_cells(session: Session, table: sa.Table) -> Conditions:
@@ -115,6 +127,12 @@ def unit_of_team(session: Session, code: str) -> str | None:
 def reaches_volunteer(session: Session, volunteer_id: UUID) -> bool:
     """Tell whether a volunteer is registered and in reach."""
     return bool(session.scalar(sa.select(sa.true()).where(volunteers.c.id == volunteer_id, *people(session))))
+
+
+def _served(access: Access, table: sa.Table) -> Conditions:
+    if access.reach in (Reach.SELF, Reach.CHILD):
+        return reaches_person(access, table.c.volunteer_id)
+    return _places(access, table.c.unit_code, table.c.team_code, public=False)
 
 
 def _places(access: Access, unit: Any, team: Any, *, public: bool = True) -> Conditions:

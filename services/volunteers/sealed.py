@@ -12,6 +12,7 @@ from .models import person_keys, volunteers
 PLACES = {name: f"volunteers.{name}" for name in ("name", "id_number", "phone", "guardian_consent")}
 GUARDIAN = "consent_records.guardian"
 CORRECTION = "corrections.before"
+EVIDENCE = "hour_claims.evidence"
 #: What a query selects beside ``volunteers.id`` to open personal columns, from this join.
 KEY = (person_keys.c.wrapped, person_keys.c.kek)
 WITH_KEYS = volunteers.outerjoin(person_keys, person_keys.c.volunteer_id == volunteers.c.id)

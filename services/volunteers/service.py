@@ -20,6 +20,7 @@ from xinhuo.contracts.notices import NoticeIssued, UnitChanged, UnitRegistered
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
 from . import answers, domain, reconciliation
+from .claims_service import HOURS_ERRORS, ClaimEntrypoints
 from .commands import activities as activity_commands
 from .commands import hours as hours_commands
 from .commands import known, people, retention, teams
@@ -43,21 +44,10 @@ from .schemas import people as people_schemas
 from .schemas import statistics as statistics_schemas
 from .schemas import teams as team_schemas
 
-_HOURS_ERRORS = (
-    domain.VolunteerUnknown,
-    domain.ConsentRequired,
-    domain.VolunteerNotVerified,
-    domain.ActivityUnknown,
-    domain.InvalidHours,
-    domain.EndsBeforeStart,
-    domain.ServedInFuture,
-    domain.OutsideActivity,
-    domain.OverlappingService,
-    domain.DayLimitExceeded,
-)
 
-
-class Volunteers(ImportEntrypoints, PersonEntrypoints, RegisterEntrypoints, Books, NightlyReconciliation, Service):
+class Volunteers(
+    ImportEntrypoints, PersonEntrypoints, RegisterEntrypoints, ClaimEntrypoints, Books, NightlyReconciliation, Service
+):
     """People, teams, activities, the ledger of hours, imports into it, and the statistics made of it."""
 
     name: ClassVar[str] = "volunteers"
@@ -236,7 +226,7 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, RegisterEntrypoints, Book
         returns=hours_schemas.LedgerEntry,
         status=201,
         coalesce=True,
-        errors=_HOURS_ERRORS,
+        errors=HOURS_ERRORS,
     )
     def log_hours(self, session: Session, submitted: Sequence[Submission]) -> list[Answer | RuleError]:
         """Enter service time: 201 with the new entry, or 200 with the one that says the same."""
@@ -251,25 +241,12 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, RegisterEntrypoints, Book
         right="hours:log",
         accepts=hours_schemas.LogHoursBatch,
         returns=hours_schemas.BatchResult,
-        errors=_HOURS_ERRORS,
+        errors=HOURS_ERRORS,
     )
     def log_hours_batch(self, session: Session, body: dict[str, Sequence[Served | InvalidInput]]) -> Answer:
         """Enter up to 1,000 items of service time, each for itself; the answer has one result for each."""
         items = body["items"]
         return answers.of_batch(hours_commands.log_loaded(session, items))
-
-    @http(
-        "POST",
-        "/v1/hours/{id:uuid}:reverse",
-        right="hours:reverse",
-        accepts=hours_schemas.ReverseEntry,
-        returns=hours_schemas.LedgerEntry,
-        status=201,
-        errors=(domain.EntryNotFound, domain.EntryAlreadyReversed, domain.ReversalIsFinal),
-    )
-    def reverse_entry(self, session: Session, id: UUID, body: dict[str, Any]) -> Entry:
-        """Take an entry back by a reversal; the time can be entered again."""
-        return hours_commands.reverse_entry(session, id, body["reason_code"], database_now(session))
 
     @http(
         "GET",

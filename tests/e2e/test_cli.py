@@ -71,8 +71,8 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
 
 
 def test_every_command_that_lists_something_can_do_so_as_json() -> None:
-    lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"), ("dead", "list"),
-             ("dead", "show"), ("doctor",), ("reconcile",), ("accounts", "list"), ("keys", "list"),
+    lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"), ("hours", "claims"),
+             ("dead", "list"), ("dead", "show"), ("doctor",), ("reconcile",), ("accounts", "list"), ("keys", "list"),
              ("whoami",), ("retention", "due"), ("retention", "report")}  # fmt: skip
 
     assert lists <= LEAVES.keys()
@@ -81,13 +81,13 @@ def test_every_command_that_lists_something_can_do_so_as_json() -> None:
 
 def test_every_command_that_changes_something_can_be_tried_dry() -> None:
     writes = {("db", "upgrade"), ("topology", "apply"), ("subs", "create"), ("hours", "import"), ("hours", "undo"),
-              ("key", "create"), ("key", "rotate"), ("key", "rewrap"),
+              ("hours", "approve"), ("key", "create"), ("key", "rotate"), ("key", "rewrap"),
               ("dead", "retry"), ("dead", "drop"), ("events", "replay"),
               ("rebuild", "statistics")}  # fmt: skip
     # Serving is what these are for; the others read, or save a file under the name that they are given.
     others = {("up",), ("serve",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"),
               ("dead", "list"), ("dead", "show"), ("doctor",), ("reconcile",), ("prove",), ("hours", "template"),
-              ("hours", "result")}  # fmt: skip
+              ("hours", "result"), ("hours", "claims")}  # fmt: skip
     # What they do is shown by the portal before and after, and can be taken back there.
     others |= {("login",), ("logout",), ("whoami",), ("activate",), ("token",), ("accounts", "first-admin"),
                ("accounts", "create"),

@@ -106,9 +106,14 @@ class Office:
     def empty(self) -> None:
         """Remove hours, imports and events; people and activities stay."""
         with self.service.runtime.db.as_owner() as session:
-            session.execute(sa.text("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_append_only"))
-            session.execute(sa.text("TRUNCATE import_progress, imports, service_spans, ledger_entries, outbox, jobs"))
-            session.execute(sa.text("ALTER TABLE ledger_entries ENABLE TRIGGER ledger_entries_append_only"))
+            kept = ("ledger_entries", "hour_claims", "reversal_requests")
+            for table in kept:
+                session.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+            session.execute(
+                sa.text(f"TRUNCATE import_progress, imports, service_spans, outbox, jobs, {', '.join(kept)}")
+            )
+            for table in kept:
+                session.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
 
 
 def open_office(database_url: str, people: int = 12) -> Office:

@@ -187,3 +187,44 @@ def test_a_broker_that_refuses_the_login_is_not_told_as_away(
 
     assert ended.value.exit_code == code
     assert says in capsys.readouterr().err
+
+
+CLAIM = {
+    "id": ID, "state": "claimed", "started_at": "2026-03-05T01:00:00Z", "ended_at": "2026-03-05T03:00:00Z",
+    "minutes": 120, "volunteer_id": "v-1", "claimed_as": "volunteer", "claimed_by": "a-1",
+    "evidence": "签到表[3]页", "entry_id": None,
+}  # fmt: skip
+APPROVED = {**CLAIM, "state": "approved", "entry_id": "e-1"}
+
+
+def test_claims_that_wait_are_listed_with_what_shows_them(clerk: Clerk) -> None:
+    page = {"items": [CLAIM], "after": None}
+    shown = clerk.hours("claims", planned=(page,))
+    as_json = clerk.hours("claims", "--state", "refused", "--json", planned=({"items": [], "after": None},))
+    assert (shown.exit_code, as_json.exit_code) == (0, 0)
+    for text in (ID, "2026-03-05 09:00", "120 分钟", "a-1", "签到表[3]页"):
+        assert text in shown.stdout
+    assert json.loads(as_json.stdout) == {"claims": []}
+    assert [path for _, path, _ in clerk.stub.seen] == ["/v1/claims?state=claimed", "/v1/claims?state=refused"]
+
+
+def test_a_claim_is_shown_and_asked_about_before_it_is_approved(clerk: Clerk) -> None:
+    done = clerk.hours("approve", ID, planned=(CLAIM, APPROVED), answer="y\n")
+    refused = clerk.hours("approve", ID, planned=(CLAIM,), answer="n\n")
+    dry = clerk.hours("approve", ID, "--dry-run", "--json", planned=(CLAIM,))
+    unasked = clerk.hours("approve", ID, "--json")
+    as_json = clerk.hours("approve", ID, "--yes", "--json", planned=(CLAIM, APPROVED))
+    assert [one.exit_code for one in (done, refused, dry, unasked, as_json)] == [0, 6, 0, 2, 0]
+    assert "e-1" in done.stdout
+    assert (json.loads(dry.stdout)["state"], json.loads(as_json.stdout)["state"]) == ("claimed", "approved")
+    asked = [method for method, _, _ in clerk.stub.seen]
+    assert asked == ["GET", "POST", "GET", "GET", "GET", "POST"]
+
+
+def test_who_may_not_approve_a_claim_is_told_why(clerk: Clerk) -> None:
+    problem = {"status": 409, "code": "claim.own", "title": "t", "detail": "不能审批自己申报的时数", "detail_en": "own"}
+    ended = clerk.hours("approve", ID, "--yes", planned=(CLAIM, (409, {}, problem)))
+    assert ended.exit_code == 1
+    assert "不能审批自己申报的时数" in ended.stderr
+    wrong = clerk.hours("approve", "三月")
+    assert (wrong.exit_code, "hours claims" in wrong.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""``xinhuo hours``: import workbooks of hours, look at imports, and take them back."""
+"""``xinhuo hours``: import workbooks of hours, look at imports, take them back; see claims and approve them."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .client import Api
 
-app = typer.Typer(help="时数导入 / Hours: import workbooks, look at imports, take them back.", no_args_is_help=True)
+app = typer.Typer(help="时数导入和审批 / Hours: import workbooks, approve claims.", no_args_is_help=True)
 
 DEFAULT_URL = "http://127.0.0.1:8002"
 _REASONS_SHOWN = 20
@@ -28,13 +28,19 @@ Url = Annotated[str, typer.Option("--url", help="志愿者服务的地址 / Addr
 Force = Annotated[bool, typer.Option("--force", help="覆盖已有的文件 / Overwrite a file that exists.")]
 
 
-def _import_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"编号是 UUID，见 xinhuo hours imports / the id is a UUID, see xinhuo hours imports; not {text!r}"
-        ) from None
+def _id_shown_by(command: str) -> Callable[[str], UUID]:
+    def read(text: str) -> UUID:
+        try:
+            return UUID(text)
+        except ValueError:
+            raise typer.BadParameter(
+                f"编号是 UUID，见 {command} / the id is a UUID, see {command}; not {text!r}"
+            ) from None
+
+    return read
+
+
+_import_id, _claim_id = _id_shown_by("xinhuo hours imports"), _id_shown_by("xinhuo hours claims")
 
 
 ImportId = Annotated[
@@ -205,6 +211,63 @@ def result(
     _check_target(out, force=force)
     with _talking(url, False) as (api, console):
         console.print(f"已保存 / saved: {imports.save_result(api, str(import_id), out)}", markup=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def claims(
+    state: Annotated[
+        str, typer.Option(help="claimed 待审批、approved、refused、withdrawn / which claims, by their state")
+    ] = "claimed",
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """列出时数申报，先列待审批的 / List claims of hours, by default those that wait to be decided on."""
+    with _talking(url, as_json) as (api, out):
+        found = api.pages("volunteers", "/v1/claims", state=state)
+        if as_json:
+            print_json({"claims": found})
+            return
+        for one in found:
+            out.print(_spoken_claim(one), markup=False)
+        if not found:
+            out.print("没有这样的申报 / no such claims")
+
+
+@app.command(epilog=EXIT_CODES)
+def approve(
+    claim_id: Annotated[
+        UUID, typer.Argument(metavar="ID", parser=_claim_id, help="申报编号，见 hours claims / Id of the claim.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只显示该申报 / Show the claim only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="不询问 / Do not ask.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """批准一项时数申报，记入台账 / Approve a claim of hours that somebody else made; it enters the ledger."""
+    if as_json and not (yes or dry_run):
+        fail(Exit.USAGE, "--json 不能询问，请加 --yes 或 --dry-run / with --json add --yes or --dry-run")
+    with _talking(url, as_json) as (api, out):
+        found = api.get("volunteers", f"/v1/claims/{claim_id}")
+        if not as_json:
+            out.print(_spoken_claim(found), markup=False)
+        if not dry_run:
+            if not yes and not _says_yes("确定批准？/ Approve it?"):
+                fail(Exit.CANCELLED, "已取消，没有批准 / cancelled, nothing was approved")
+            found = api.post("volunteers", f"/v1/claims/{claim_id}:approve", repeatable=True)
+        if as_json:
+            print_json({**found, "dry_run": dry_run})
+        elif not dry_run:
+            out.print(f"[green]已批准，记录编号 {found['entry_id']}[/green] / approved, with the id of its entry")
+
+
+def _spoken_claim(claim: dict[str, Any]) -> str:
+    from . import imports
+
+    served = f"{imports.spoken(claim['started_at'])} – {imports.spoken(claim['ended_at'])}"
+    return (
+        f"{claim['id']}  {served}  {claim['minutes']} 分钟  志愿者 {claim['volunteer_id']}  "
+        f"申报人 {claim['claimed_as']} {claim['claimed_by']}  {claim['evidence'] or '—'}"
+    )
 
 
 # --- Talking to the service, and to the person ----------------------------------------------------------

@@ -52,6 +52,15 @@ _ERASE = (
         WHERE volunteer_id = :id
         """
     ),
+    # What waits can no longer be approved: there is nobody to enter it for.
+    sa.text(
+        """
+        UPDATE hour_claims SET evidence = NULL, state = 'withdrawn', decided_by = :by, decided_as = :as_role,
+            decided_at = :now
+        WHERE volunteer_id = :id AND state = 'claimed'
+        """
+    ),
+    sa.text("UPDATE hour_claims SET evidence = NULL WHERE volunteer_id = :id"),
     # Workbooks that held a row of the person, and what was found in them, are encrypted with another key.
     sa.text(
         """
@@ -61,6 +70,8 @@ _ERASE = (
         """
     ),
 )
+#: By whom it was, when no account did it.
+_NOBODY = UUID(int=0)
 
 
 def request_erasure(session: Session, volunteer_id: UUID, *, now: datetime) -> UUID:
@@ -106,16 +117,30 @@ def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason:
     rules.check_decision(granted=granted, reason=reason)
     decided = {"id": request_id, "by": actor.subject, "now": now, "granted": granted, "reason": reason}
     session.execute(_DECIDE, decided)
+    if granted:
+        # Before the audit log, which is one lock for all: others hold a person or a claim when they come to it.
+        _empty(session, found.volunteer_id, now)
     action = "erasure.granted" if granted else "erasure.refused"
     audit.record(session, action, "volunteer", found.volunteer_id, after=decided, reason=reason)
     if granted:
-        erase(session, found.volunteer_id, now)
+        _announce(session, found.volunteer_id)
 
 
 def erase(session: Session, volunteer_id: UUID, now: datetime, *, reason: str | None = None) -> None:
     """Erase a person for good; ``reason`` is for what nobody asked for."""
+    _empty(session, volunteer_id, now)
+    _announce(session, volunteer_id, reason)
+
+
+def _empty(session: Session, volunteer_id: UUID, now: datetime) -> None:
     session.execute(_LOCK, {"id": volunteer_id})
+    actor = access_of(session).actor
+    by, as_role = (actor.subject, actor.role) if actor else (_NOBODY, "system")
+    named = {"id": volunteer_id, "now": now, "by": by, "as_role": as_role}
     for statement in _ERASE:
-        session.execute(statement, {"id": volunteer_id, "now": now})
+        session.execute(statement, named)
+
+
+def _announce(session: Session, volunteer_id: UUID, reason: str | None = None) -> None:
     audit.record(session, "volunteer.erased", "volunteer", volunteer_id, reason=reason)
     outbox.record(session, events.PersonErased(volunteer_id=volunteer_id))

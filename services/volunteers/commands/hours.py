@@ -7,6 +7,7 @@ holds, and the inserts cannot collide. The exclusion constraint stands behind th
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from xinhuo.chassis import audit, outbox
+from xinhuo.chassis import outbox
 from xinhuo.chassis.db import ask_with_time
 from xinhuo.chassis.errors import RuleError
 from xinhuo.chassis.identity.actor import Access, Reach, access_of
@@ -72,16 +73,17 @@ _ENTER = sa.text(
         SELECT id, volunteer_id, activity_id, tstzrange(started_at, ended_at), served_on, minutes FROM new
     )
     INSERT INTO ledger_entries (id, kind, volunteer_id, activity_id, team_code, unit_code, category, started_at,
-        ended_at, served_on, minutes, source, import_id, needs_attention, recorded_at, recorded_by)
+        ended_at, served_on, minutes, source, import_id, needs_attention, recorded_at, recorded_by, approved_by)
     SELECT id, 'entry', volunteer_id, activity_id, team_code, unit_code, category, started_at,
-        ended_at, served_on, minutes, :source, CAST(:import_id AS uuid), needs_attention, :now, recorded_by
+        ended_at, served_on, minutes, :source, CAST(:import_id AS uuid), needs_attention, :now, recorded_by,
+        CAST(:approved_by AS uuid)
     FROM new
     """
 )
 _ENTRIES = sa.text(
     """
     SELECT id, kind, reverses, volunteer_id, activity_id, team_code, unit_code, category, started_at, ended_at,
-        served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at, recorded_by
+        served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at, recorded_by, approved_by
     FROM ledger_entries WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )
@@ -95,16 +97,30 @@ _REVERSE = sa.text(
     )
     INSERT INTO ledger_entries (id, kind, reverses, volunteer_id, activity_id, team_code, unit_code, category,
         started_at, ended_at, served_on, minutes, source, import_id, needs_attention, reason_code, recorded_at,
-        recorded_by)
+        recorded_by, approved_by)
     SELECT new.reversal_id, 'reversal', e.id, e.volunteer_id, e.activity_id, e.team_code, e.unit_code, e.category,
         e.started_at, e.ended_at, e.served_on, -e.minutes, e.source, e.import_id, false, :reason_code, :now,
-        CAST(:recorded_by AS uuid)
+        CAST(:recorded_by AS uuid), CAST(:approved_by AS uuid)
     FROM new JOIN ledger_entries AS e ON e.id = new.entry_id
     """
 )
 _DAY = timedelta(days=1)
 #: Nobody has served until then, and the calendar goes on for a day.
 _FAR = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where entries come from: in which way, by which import, and who recorded and who approved them."""
+
+    source: str = "api"
+    import_id: UUID | None = None
+    recorded_by: UUID | None = None
+    """By default the account for whom each is entered."""
+    approved_by: UUID | None = None
+
+
+BY_API = Origin()
 
 
 class _Activity(NamedTuple):
@@ -131,8 +147,7 @@ def log_hours(
     *,
     by: Sequence[Access] | None = None,
     now: datetime | None = None,
-    source: str = "api",
-    import_id: UUID | None = None,
+    origin: Origin = BY_API,
 ) -> list[Entered | Existing | RuleError]:
     """Enter service time in the ledger, each item for itself, and record ``HoursLogged`` for each new entry.
 
@@ -148,6 +163,32 @@ def log_hours(
     if not items:
         return []
     by = by or [access_of(session)] * len(items)
+    entered, outcomes, now = _weigh(session, items, by, now, origin)
+    _enter(session, list(entered.values()), now, origin)
+    _hide_foreign(session, outcomes, by)
+    known = entered | _load_entries(session, {one for one in outcomes if isinstance(one, UUID)} - entered.keys())
+    return [
+        Entered(one) if isinstance(one, Entry) else Existing(known[one]) if isinstance(one, UUID) else one
+        for one in outcomes
+    ]
+
+
+def check_one(session: Session, item: Served, by: Access, now: datetime) -> Entry | UUID:
+    """Check an item as ``log_hours`` does and enter nothing: return the entry it would become, or the id of the same.
+
+    Raises the broken rule. The volunteer's ledger is held until the end of the transaction.
+    """
+    _, outcomes, _ = _weigh(session, [item], [by], now, BY_API)
+    _hide_foreign(session, outcomes, [by])
+    if isinstance(outcomes[0], RuleError):
+        raise outcomes[0]
+    return outcomes[0]
+
+
+def _weigh(
+    session: Session, items: Sequence[Served], by: Sequence[Access], now: datetime | None, origin: Origin
+) -> tuple[dict[UUID, Entry], list[Entry | UUID | RuleError], datetime]:
+    """Return the new entries, what becomes of each item, and the time of it; nothing is written."""
     times = [(domain.as_instant(item.started_at), domain.as_instant(item.ended_at)) for item in items]
     activity_ids = {"ids": list({item.activity_id for item in items})}
     asked = [
@@ -177,20 +218,14 @@ def log_hours(
             continue
         diary = diaries[item.volunteer_id]
         try:
-            outcome = _admit(diary, item, served, places[item.activity_id], now, source, import_id, access)
+            outcome = _admit(diary, item, served, places[item.activity_id], now, origin, access)
         except RuleError as error:
             outcomes.append(error)
             continue
         if isinstance(outcome, Entry):
             entered[outcome.id] = outcome
         outcomes.append(outcome)
-    _enter(session, list(entered.values()), now, source, import_id)
-    _hide_foreign(session, outcomes, by)
-    known = entered | _load_entries(session, {one for one in outcomes if isinstance(one, UUID)} - entered.keys())
-    return [
-        Entered(one) if isinstance(one, Entry) else Existing(known[one]) if isinstance(one, UUID) else one
-        for one in outcomes
-    ]
+    return entered, outcomes, now
 
 
 def log_loaded(session: Session, items: Sequence[Served | RuleError]) -> list[Entered | Existing | RuleError]:
@@ -199,19 +234,18 @@ def log_loaded(session: Session, items: Sequence[Served | RuleError]) -> list[En
     return [next(outcomes) if isinstance(item, Served) else item for item in items]
 
 
-def reverse_entry(session: Session, entry_id: UUID, reason_code: str, now: datetime) -> Entry:
-    """Take one entry back and return the reversal; raises what ``reverse_entries`` returns."""
-    [outcome] = reverse_entries(session, [entry_id], reason_code, now)
-    if isinstance(outcome, RuleError):
-        raise outcome
-    audit.record(session, "hours.reversed", "ledger_entry", entry_id, reason=reason_code)
-    return outcome.entry
-
-
 def reverse_entries(
-    session: Session, entry_ids: Sequence[UUID], reason_code: str, now: datetime
+    session: Session,
+    entry_ids: Sequence[UUID],
+    reason_code: str,
+    now: datetime,
+    *,
+    asked_by: UUID | None = None,
+    approved_by: UUID | None = None,
 ) -> list[Reversed | RuleError]:
     """Take entries back, each for itself, and record ``HoursReversed`` for each; the time can be logged again.
+
+    What two persons do was ``asked_by`` the one and ``approved_by`` the other.
 
     Returns one outcome for each id, in order: ``Reversed`` with the new ledger row, ``EntryNotFound`` (also for what
     is out of reach),
@@ -228,7 +262,7 @@ def reverse_entries(
         found = session.execute(_REVERSALS, {"ids": list(entries)})
         reversals = {entry_id: reversal_id for entry_id, reversal_id in found}
     actor = access_of(session).actor
-    recorded_by = actor.subject if actor else None
+    recorded_by = asked_by or (actor.subject if actor else None)
     outcomes: list[Reversed | RuleError] = []
     for entry_id in entry_ids:
         entry = entries.get(entry_id)
@@ -241,7 +275,7 @@ def reverse_entries(
         except RuleError as error:
             outcomes.append(error)
             continue
-        reversal = _reversal_of(entry, reason_code, now, recorded_by)
+        reversal = _reversal_of(entry, reason_code, now, recorded_by, approved_by)
         reversals[entry_id] = reversal.id
         outcomes.append(Reversed(reversal))
     made = [outcome.entry for outcome in outcomes if isinstance(outcome, Reversed)]
@@ -255,6 +289,7 @@ def reverse_entries(
                     "reason_code": reason_code,
                     "now": now,
                     "recorded_by": recorded_by,
+                    "approved_by": approved_by,
                 },
             )
     outbox.record_all(session, [_hours_reversed(reversal) for reversal in made])
@@ -323,8 +358,7 @@ def _admit(
     served: domain.ServiceTime,
     activity: _Activity,
     now: datetime,
-    source: str,
-    import_id: UUID | None,
+    origin: Origin,
     access: Access,
 ) -> Entry | UUID:
     """Return a new entry that the diary then holds too, or the id of the one that is the same."""
@@ -351,17 +385,18 @@ def _admit(
         ended_at=served.ended_at,
         served_on=served.served_on,
         minutes=served.minutes,
-        source=source,
-        import_id=import_id,
+        source=origin.source,
+        import_id=origin.import_id,
         needs_attention=needs_attention,
         recorded_at=now,
-        recorded_by=access.actor.subject if access.actor else None,
+        recorded_by=origin.recorded_by or (access.actor.subject if access.actor else None),
+        approved_by=origin.approved_by,
     )
     diary.add(Span(served.started_at, served.ended_at, item.activity_id, served.served_on, served.minutes, entry.id))
     return entry
 
 
-def _enter(session: Session, entries: Sequence[Entry], now: datetime, source: str, import_id: UUID | None) -> None:
+def _enter(session: Session, entries: Sequence[Entry], now: datetime, origin: Origin) -> None:
     if not entries:
         return
     # Neighbours in the indexes go in together, which saves a sixth of their cost.
@@ -377,7 +412,8 @@ def _enter(session: Session, entries: Sequence[Entry], now: datetime, source: st
         "attention": [entry.needs_attention for entry in entries],
         "recorders": [entry.recorded_by for entry in entries],
     }
-    at_commit(session, _ENTER, columns | {"source": source, "import_id": import_id, "now": now})
+    origins = {"source": origin.source, "import_id": origin.import_id, "approved_by": origin.approved_by}
+    at_commit(session, _ENTER, columns | origins | {"now": now})
     outbox.record_all(
         session,
         [
@@ -419,7 +455,9 @@ def _hide_foreign(session: Session, outcomes: list[Entry | UUID | RuleError], by
                 outcomes[place] = domain.OverlappingService(None)
 
 
-def _reversal_of(entry: Entry, reason_code: str, now: datetime, recorded_by: UUID | None) -> Entry:
+def _reversal_of(
+    entry: Entry, reason_code: str, now: datetime, recorded_by: UUID | None, approved_by: UUID | None
+) -> Entry:
     return Entry(
         id=new_id(),
         kind="reversal",
@@ -439,6 +477,7 @@ def _reversal_of(entry: Entry, reason_code: str, now: datetime, recorded_by: UUI
         reason_code=reason_code,
         recorded_at=now,
         recorded_by=recorded_by,
+        approved_by=approved_by,
     )
 
 

@@ -23,7 +23,7 @@ from ..domain.workbook_cells import NameMismatch, OverlappingRow, PersonMismatch
 from ..models import Entered, Existing, Served, activities, volunteers
 from ..sealed import id_number_index, name_index
 from ..workbooks import Finding, Outcome, Outcomes, Reading, Row
-from .hours import lock_volunteers, log_hours
+from .hours import Origin, lock_volunteers, log_hours
 
 #: Rows entered by one call, with a fixed number of statements each.
 SLICE = 1000
@@ -111,9 +111,10 @@ def examine(
     lines = _identify(session, keys, examined)
     lock_volunteers(session, {line.served.volunteer_id for line in lines})
     rows_by_entry: dict[UUID, int] = {}
+    origin = Origin("import", import_id)
     for start in range(0, len(lines), SLICE):
         part = lines[start : start + SLICE]
-        results = log_hours(session, [line.served for line in part], now=now, source="import", import_id=import_id)
+        results = log_hours(session, [line.served for line in part], now=now, origin=origin)
         for line, result in zip(part, results, strict=True):
             if isinstance(result, Entered):
                 rows_by_entry[result.entry.id] = line.row.number

@@ -9,6 +9,7 @@ from pathlib import Path
 from xinhuo.chassis.rules import DatedRule, in_force, load_rules
 
 from ..domain import DayLimit
+from ..domain.claims import SecondPerson
 from ..domain.tags import Tag, read_tags
 
 _RULES = Path(__file__).resolve().parents[1] / "rules"
@@ -34,3 +35,13 @@ def day_limit(on: date) -> DayLimit:
 def person_tags(on: date) -> Mapping[str, Tag]:
     """Return the tags in force on a day by their codes; raises ``NoRuleInForce``."""
     return in_force(_tags(), on).value
+
+
+@cache
+def _second_persons() -> tuple[DatedRule[SecondPerson], ...]:
+    return load_rules(_RULES / "second_person.yaml", SecondPerson.of)
+
+
+def second_person(on: date) -> SecondPerson:
+    """Return over how many minutes a reversal made on a day needs a second person; raises ``NoRuleInForce``."""
+    return in_force(_second_persons(), on).value

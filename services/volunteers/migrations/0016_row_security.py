@@ -34,6 +34,10 @@ _POLICIES = {
     "consent_records": (_OF_VOLUNTEER, None),
     "erasure_requests": (_OF_VOLUNTEER, None),
     "unmask_approvals": (_OF_VOLUNTEER, None),
+    "corrections": (_OF_VOLUNTEER, None),
+    "volunteer_tags": (_OF_VOLUNTEER, None),
+    "hour_claims": (f"{_MINE} OR {_PERSON}", None),
+    "reversal_requests": (f"{ALL} OR EXISTS (SELECT FROM ledger_entries AS e WHERE e.id = entry_id)", None),
     "ledger_entries": (f"{_MINE} OR {_PERSON}", None),
     "service_spans": (_OF_VOLUNTEER, None),
     # How many persons stand behind a public figure is counted here.

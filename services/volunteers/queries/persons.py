@@ -23,6 +23,7 @@ from ..models import (
     volunteer_tags,
     volunteers,
 )
+from .claims import claims_of
 from .consents import guardian_of
 from .corrections import was_before
 
@@ -72,6 +73,7 @@ def export(session: Session, keys: Keys, volunteer_id: UUID) -> dict[str, Any]:
         one["before"] = was_before(keys, {**one, **key})
     tags = sa.select(volunteer_tags.c.tag).where(volunteer_tags.c.volunteer_id == volunteer_id)
     held["tags"] = sorted(session.scalars(tags))
+    held["claims"] = claims_of(session, keys, volunteer_id)
     looked = session.execute(_LOOKED.where(audit.TABLE.c.object_id == str(volunteer_id)))
     return {**row, **sealed.open_columns(keys, row, "name", "id_number", "phone"), **held, "looked_at": rows(looked)}
 

@@ -119,6 +119,7 @@ class LedgerEntry(Schema):
     reason_code = Choice(REVERSAL_REASONS, allow_none=True)
     recorded_at = Instant()
     recorded_by = Uuid(allow_none=True)
+    approved_by = Uuid(allow_none=True)
 
 
 class BatchItem(Schema):

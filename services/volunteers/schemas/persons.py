@@ -18,6 +18,7 @@ from xinhuo.chassis.web.schema import (
 
 from .. import domain
 from ..domain import consents, rights, unmask
+from .claims import Claim
 from .hours import LedgerEntry
 from .people import STATES
 from .register import Correction
@@ -164,6 +165,7 @@ class Export(Schema):
     tags = ListOf(Code())
     teams = ListOf(Nested(Membership))
     entries = ListOf(Nested(LedgerEntry))
+    claims = ListOf(Nested(Claim))
     consents = ListOf(Nested(Consent))
     corrections = ListOf(Nested(Correction))
     erasure_requests = ListOf(Nested(ErasureRequest))

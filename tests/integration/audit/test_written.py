@@ -47,6 +47,14 @@ WRITTEN: dict[tuple[str, str, str], tuple[list[str], str]] = {
     ("volunteers", "POST", "/v1/teams/{code}/members"): (["volunteer.joined_team"], "volunteer"),
     ("volunteers", "POST", "/v1/activities"): (["activity.created"], "activity"),
     ("volunteers", "POST", "/v1/hours/{id:uuid}:reverse"): (["hours.reversed"], "ledger_entry"),
+    ("volunteers", "POST", "/v1/claims"): (["claim.made"], "claim"),
+    ("volunteers", "POST", "/v1/claims/{id:uuid}:withdraw"): (["claim.withdrawn"], "claim"),
+    ("volunteers", "POST", "/v1/claims/{id:uuid}:approve"): (["claim.approved"], "claim"),
+    ("volunteers", "POST", "/v1/claims/{id:uuid}:refuse"): (["claim.refused"], "claim"),
+    ("volunteers", "POST", "/v1/reversal-requests/{id:uuid}:approve"): (
+        ["reversal.approved", "hours.reversed"], "ledger_entry",
+    ),
+    ("volunteers", "POST", "/v1/reversal-requests/{id:uuid}:refuse"): (["reversal.refused"], "ledger_entry"),
     ("volunteers", "POST", "/v1/imports"): (["import.checked"], "import"),
     ("volunteers", "POST", "/v1/imports/{id:uuid}:confirm"): (["import.confirmed"], "import"),
     ("volunteers", "POST", "/v1/imports/{id:uuid}:undo"): (["import.undo_requested"], "import"),
@@ -105,7 +113,7 @@ def asking(world: World, line: Line, who: Actor, place: Place) -> Ask:
     """Return a request that changes something; what is so already leaves no row."""
     if line.route in OWN:
         return OWN[line.route](world, who)
-    ask = WAYS[line.route].ask(world, place)
+    ask = WAYS[line.route].asked_by(world, place, who)
     if line.path == "/v1/teams/{code}/members" and not place.made_up and line.letters[who.role] != "T":
         form = {name: value for name, value in world.person_at(place).items() if name != "team_code"}
         person = world.make("volunteers", "/v1/volunteers", form)
@@ -134,7 +142,7 @@ def named(line: Line, ask: Ask, answer: Any, who: Actor) -> set[str]:
     body = ask.json or {}
     of_body = {str(body.get("volunteer_id")), str(body.get("code")), *map(str, body.get("ids", ()))}
     shown = (answer.json or {}) if answer.is_json else {}
-    of_answer = {str(shown.get("id")), str(shown.get("code")), str(shown.get("volunteer_id"))}
+    of_answer = {str(shown.get(name)) for name in ("id", "code", "volunteer_id", "entry_id")}
     return parts | of_body | of_answer | ({str(who.subject)} if line.route in OWN else set())
 
 

@@ -12,7 +12,6 @@ from tests.support.services import KEYS, client_of
 from tests.support.threads import together
 from tests.support.waiting import wait_for
 from xinhuo.chassis.db import Database, database_now
-from xinhuo.chassis.identity.actor import SYSTEM
 from xinhuo.chassis.retention.work import OF_EVERY_SERVICE
 from xinhuo.chassis.security import Keys
 from xinhuo.chassis.service import Runtime
@@ -170,7 +169,7 @@ def test_the_stored_answer_cannot_be_read_without_the_master_key(client: Client,
 
 
 def test_the_hash_of_a_request_cannot_be_tried_without_the_key() -> None:
-    request = (SYSTEM, "POST", "/v1/words", b'{"id_number": "440701193107197310"}')
+    request = ("POST", "/v1/words", b'{"id_number": "440701193107197310"}')
     hashed = idempotency.request_hash(KEYS, *request)
     assert hashed == idempotency.request_hash(KEYS, *request)
     assert hashed != idempotency.request_hash(Keys(bytes(32)), *request)

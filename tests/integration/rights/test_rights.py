@@ -58,7 +58,7 @@ def test_a_role_reaches_what_the_table_gives_it_and_nothing_else(world: World, l
 def _check(world: World, line: Line, letter: str, who: Actor) -> None:
     way = WAYS[line.route]
     if letter == "-":
-        ask = way.ask(world, world.here)
+        ask = way.asked_by(world, world.here, who)
         with world.untouched(line.service):
             answer = world.ask(who, line.service, line.method, ask)
         found = problem(answer)
@@ -91,18 +91,18 @@ def _reached(world: World, letter: str, who: Actor) -> list[Place]:
 
 def _works(world: World, line: Line, who: Actor, place: Place) -> None:
     way = WAYS[line.route]
-    answer = world.ask(who, line.service, line.method, way.ask(world, place))
+    answer = world.ask(who, line.service, line.method, way.asked_by(world, place, who))
     assert way.worked(answer), (who, place.unit, answer.status_code, answer.text)
 
 
 def _is_as_nothing(world: World, line: Line, who: Actor, place: Place) -> None:
     """What is foreign answers to the letter as what there is not."""
     way, nowhere = WAYS[line.route], made_up()
-    ask = way.ask(world, place)
+    ask = way.asked_by(world, place, who)
     before = world.effects(line.service)
     foreign = world.ask(who, line.service, line.method, ask)
     assert world.effects(line.service) == before, who
-    nothing = world.ask(who, line.service, line.method, way.ask(world, nowhere))
+    nothing = world.ask(who, line.service, line.method, way.asked_by(world, nowhere, who))
     assert foreign.status_code == way.refused, (who, foreign.text)
     assert not way.worked(foreign), (who, foreign.text)
     assert way.said(foreign, place) == way.said(nothing, nowhere), who

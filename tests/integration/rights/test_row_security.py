@@ -21,7 +21,7 @@ from .world import Ask, Place, World, actor
 
 _CHASSIS = {
     "alembic_version", "audit_head", "audit_log", "dead_letter_actions", "dead_letters", "idempotency_keys", "inbox",
-    "jobs", "outbox", "parked_events", "reconciliations",
+    "jobs", "outbox", "parked_events", "reconciliations", "retention_reports",
 }  # fmt: skip
 #: Tables whose rows belong to no unit and no person, or are public as they are. Every other table has a policy.
 OPEN = {
@@ -43,6 +43,7 @@ def world(database: str) -> Iterator[World]:
         world.entry_at(place)
         world.erasure_at(place)
         world.consent_at(place)
+        world.claim_at(place)
         world.issued_to(place.unit)
         world.draft_to(place.unit)
     yield world
@@ -83,6 +84,7 @@ OF_UNIT = {
     "erasure_requests": "SELECT count(*) FROM erasure_requests WHERE volunteer_id = '{person}'",
     "team_members": "SELECT count(*) FROM team_members WHERE volunteer_id = '{person}'",
     "ledger_entries": "SELECT count(*) FROM ledger_entries WHERE volunteer_id = '{person}'",
+    "hour_claims": "SELECT count(*) FROM hour_claims WHERE volunteer_id = '{person}'",
     "service_spans": "SELECT count(*) FROM service_spans WHERE volunteer_id = '{person}'",
 }
 

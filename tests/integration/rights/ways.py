@@ -10,11 +10,14 @@ from uuid import UUID, uuid4
 import openpyxl
 from werkzeug.test import TestResponse
 
+from xinhuo.chassis.identity.actor import Actor
+
 from . import accounts
 from .own import OWN
-from .world import Ask, Place, World, said
+from .world import Ask, Person, Place, World, said
 
 Route = tuple[str, str, str]
+_WHY = {"reason": "与签到表不符"}
 _BURIED = {"by": "ops-1", "why": "原因已排除"}
 _LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
@@ -45,6 +48,12 @@ class Way:
     """What is compared with the answer about what there is not."""
     in_public: Callable[[TestResponse], bool] = _fine
     """Whether what everybody may see tells of nobody."""
+    own: Callable[[World, Place, Actor], Ask] | None = None
+    """The request where it is about what somebody made himself, or differs by role."""
+
+    def asked_by(self, world: World, place: Place, who: Actor) -> Ask:
+        """Return the request of somebody about a place."""
+        return self.own(world, place, who) if self.own else self.ask(world, place)
 
 
 def _at(path: str, **body: Any) -> Callable[[World, Place], Ask]:
@@ -84,6 +93,19 @@ def _new_unit(world: World, place: Place) -> Ask:
 
 def _renamed(world: World, place: Place) -> Ask:
     return Ask(f"/v1/units/{place.unit}", {"name": f"新名{world.serial()}"}, headers={"If-Match": "*"})
+
+
+def _claim(world: World, place: Place, person: Person | None = None) -> Ask:
+    return Ask("/v1/claims", {**world.hours(place, person), "evidence": "签到表第3页"})
+
+
+def _own_claim(world: World, place: Place, who: Actor) -> Ask:
+    # Where one serves is one's own affair: of somebody else's, it is the person who is foreign.
+    return _claim(world, place, place.people[0] if who.role in {"volunteer", "guardian"} else None)
+
+
+def _withdrawn(world: World, place: Place, who: Actor | None = None) -> Ask:
+    return Ask(f"/v1/claims/{world.claim_at(place, who)}:withdraw")
 
 
 def _notice(world: World, place: Place) -> Ask:
@@ -147,7 +169,7 @@ def _no_stars_of_two(answer: TestResponse) -> bool:
 
 def _thanks_only(answer: TestResponse) -> bool:
     found = answer.json or {}
-    return _fine(answer) and set(found["by_occasion"]) == {"hours_logged"} and found["total"] == 9
+    return _fine(answer) and set(found["by_occasion"]) == {"hours_logged"} and found["total"] == 11
 
 
 def units_of_workbook(answer: TestResponse) -> list[str]:
@@ -279,6 +301,19 @@ _HOURS: dict[tuple[str, str], Way] = {
     ),
     ("GET", "/v1/hours/{id:uuid}"): Way(_at("/v1/hours/{entry}")),
     ("GET", "/v1/hours"): Way(_at("/v1/hours"), listed=("id", "entry")),
+    ("POST", "/v1/claims"): Way(_claim, 422, own=_own_claim),
+    ("POST", "/v1/claims/{id:uuid}:withdraw"): Way(_withdrawn, own=_withdrawn),
+    ("POST", "/v1/claims/{id:uuid}:approve"): Way(_fresh(World.claim_at, "/v1/claims/{}:approve")),
+    ("POST", "/v1/claims/{id:uuid}:refuse"): Way(_fresh(World.claim_at, "/v1/claims/{}:refuse", _WHY)),
+    ("GET", "/v1/claims/{id:uuid}"): Way(_at("/v1/claims/{claim}")),
+    ("GET", "/v1/claims"): Way(_at("/v1/claims"), listed=("id", "claim")),
+    ("POST", "/v1/reversal-requests/{id:uuid}:approve"): Way(
+        _fresh(World.reversal_at, "/v1/reversal-requests/{}:approve")
+    ),
+    ("POST", "/v1/reversal-requests/{id:uuid}:refuse"): Way(
+        _fresh(World.reversal_at, "/v1/reversal-requests/{}:refuse", _WHY)
+    ),
+    ("GET", "/v1/reversal-requests"): Way(_at("/v1/reversal-requests"), listed=("id", "reversal")),
     ("GET", "/v1/statistics"): Way(_at("/v1/statistics"), listed=("unit_code", "unit"), of_many=True),
     ("GET", "/v1/statistics.xlsx"): Way(
         _at("/v1/statistics.xlsx"), listed=("unit_code", "unit"), of_many=True, file=units_of_workbook

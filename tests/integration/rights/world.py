@@ -18,8 +18,10 @@ from services.notices.service import Notices
 from services.notify.service import Notify
 from services.portal import passwords
 from services.portal.service import Portal
+from services.volunteers.commands.claims import make_claim
 from services.volunteers.domain import OFFICE_ZONE
 from services.volunteers.imports_service import XLSX
+from services.volunteers.schemas.claims import ClaimHours
 from services.volunteers.service import Volunteers
 from services.volunteers.workbooks import HoursRow, workbook_of
 from tests.support.hours import id_number
@@ -27,7 +29,8 @@ from tests.support.identity import SOMEBODY, bearing, verifier
 from tests.support.portal import QUICK
 from tests.support.services import client_of, deliver, delivery_of, fetch, make_service, recorded
 from xinhuo.chassis import audit, ladder
-from xinhuo.chassis.identity.actor import Access, Actor, Reach
+from xinhuo.chassis.db import database_now
+from xinhuo.chassis.identity.actor import Access, Actor, Reach, grant
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.service import Service
 from xinhuo.cli.build import make_app
@@ -60,6 +63,8 @@ class Place:
     people: list[Person]
     notice: UUID = field(default_factory=uuid4)
     entry: UUID = field(default_factory=uuid4)
+    claim: UUID = field(default_factory=uuid4)
+    reversal: UUID = field(default_factory=uuid4)
     hours_import: UUID = field(default_factory=uuid4)
     message: UUID = field(default_factory=uuid4)
     account: UUID = field(default_factory=uuid4)
@@ -92,7 +97,7 @@ class World:
     """All services, filled; ``here`` is what most actors are of, ``there`` is foreign to them."""
 
     def __init__(self, database: str) -> None:
-        self._serial = itertools.count(1)
+        self._serial, self._long_days = itertools.count(1), itertools.count()
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(passwords, "hasher", QUICK)
         self.services: dict[str, Service] = {}
@@ -182,6 +187,9 @@ class World:
             ask.append("(SELECT count(*) FROM erasure_requests)")
             ask.append("(SELECT count(*) FROM consent_records WHERE withdrawn_at IS NOT NULL)")
             ask.append("(SELECT count(*) FROM imports WHERE state <> 'checked')")
+            for table in ("hour_claims", "reversal_requests"):
+                ask.append(f"(SELECT count(*) FROM {table})")  # noqa: S608
+                ask.append(f"(SELECT count(*) FROM {table} WHERE decided_at IS NOT NULL)")  # noqa: S608
         if service == "portal":
             ask.append("(SELECT sum(revision) FROM accounts)")
         return fetch(self.services[service], f"SELECT ARRAY[{', '.join(ask)}] AS found")
@@ -239,6 +247,29 @@ class World:
     def entry_at(self, place: Place) -> UUID:
         """Return a new entry at a place."""
         return uuid4() if place.made_up else UUID(self.make("volunteers", "/v1/hours", self._body_at(place))["id"])
+
+    def claim_at(self, place: Place, who: Actor | None = None) -> UUID:
+        """Return a new claim of the first volunteer of a place that waits, by default made by the office."""
+        if place.made_up:
+            return uuid4()
+        form = {**self._body_at(place), "evidence": "签到表第3页"}
+        if who is None:
+            return UUID(self.make("volunteers", "/v1/claims", form)["id"])
+        service = self.services["volunteers"]
+        with service.runtime.db.transaction() as session:
+            grant(session, Access(who, "hours:claim", Reach.ALL))
+            made, _ = make_claim(session, service.runtime.keys, ClaimHours().load(form), now=database_now(session))
+        return made
+
+    def reversal_at(self, place: Place) -> UUID:
+        """Return a new request to take nine hours of the first volunteer of a place back."""
+        if place.made_up:
+            return uuid4()
+        day = f"{date(2025, 1, 1) + timedelta(days=next(self._long_days))}"
+        span = {"started_at": f"{day}T08:00", "ended_at": f"{day}T17:00"}
+        entry = self.make("volunteers", "/v1/hours", {**self._body_at(place), **span})
+        asked = self.make("volunteers", f"/v1/hours/{entry['id']}:reverse", {"reason_code": "wrong_time"})
+        return UUID(asked["id"])
 
     def person_at(self, place: Place, **fields: Any) -> dict[str, Any]:
         """Return what registers a new person of a unit, in its team."""
@@ -366,7 +397,7 @@ class World:
         self.make("volunteers", "/v1/teams", {"code": team, "name": "测试队", "unit_code": unit})
         form = {"title": "清洁家园", "team_code": team, "category": "community", "place": "社区广场"}
         made = self.make(
-            "volunteers", "/v1/activities", {**form, "starts_at": "2025-12-01T00:00", "ends_at": "2026-12-31T00:00"}
+            "volunteers", "/v1/activities", {**form, "starts_at": "2025-01-01T00:00", "ends_at": "2026-12-31T00:00"}
         )
         place = Place(unit, team, UUID(made["id"]), made["number"], [])
         for _ in range(persons):
@@ -377,6 +408,7 @@ class World:
             place.people.append(person)
             place.entry = UUID(self.make("volunteers", "/v1/hours", self.hours(place, person))["id"])
         place.entry = self.entry_at(place)
+        place.claim, place.reversal = self.claim_at(place), self.reversal_at(place)
         place.notice = self.issued_to(unit)
         return place
 

@@ -105,6 +105,10 @@ RIGHTS: Mapping[str, tuple[str, str, Mapping[str, Reach]]] = {
         {**_BUREAU, **_WATCHING, "unit_operator": _OWN, "team_leader": _TEAM, "volunteer": _SELF, "guardian": _CHILD},
     ),
     "hours:log": ("登记时数", "log hours", {"unit_operator": _OWN, "team_leader": _TEAM}),
+    "hours:claim": (
+        "申报时数", "claim hours", {"unit_operator": _OWN, "team_leader": _TEAM, "volunteer": _SELF, "guardian": _CHILD}
+    ),
+    "hours:approve": ("审批申报的时数", "decide on claims of hours", {**_BUREAU, "unit_operator": _OWN}),
     "hours:import": ("导入时数", "import hours", {"clerk": _ALL, "unit_operator": _OWN}),
     "hours:reverse": ("冲销时数", "take hours back", {**_BUREAU, "unit_operator": _OWN}),
     "statistics:read": (

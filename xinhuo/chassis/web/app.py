@@ -36,6 +36,7 @@ class Route:
     accepts: ma.Schema | None
     query: ma.Schema | None
     returns: ma.Schema | None
+    later: ma.Schema | None
 
     @property
     def metric(self) -> str:
@@ -229,13 +230,14 @@ class HttpApp:
             return Response(answer.raw, status, answer.headers, content_type=answer.content_type)
         headers = dict(answer.headers)
         content = answer.value
+        shape = route.later if status == 202 and route.later else route.returns
         if isinstance(content, pages.Listed):
             dumped: Any = route.returns.dump(content.items, many=True) if route.returns else content.items
             if content.after is not None:
                 headers["Link"] = pages.next_link(request.path, request.args.to_dict(flat=False), content.after)
             content = {"items": dumped, "after": content.after, **content.totals}
-        elif content is not None and route.returns is not None:
-            content = route.returns.dump(content)
+        elif content is not None and shape is not None:
+            content = shape.dump(content)
         if content is None:
             return Response(b"", 204 if status == 200 else status, headers)
         return Response(encode(content), status, headers, content_type="application/json; charset=utf-8")
@@ -269,7 +271,9 @@ _NO_QUERY = schema.Schema()
 def routes_of(service_class: type) -> list[Route]:
     """Return the routes of a service class, their schemas instantiated once."""
     return [
-        Route(name, mark, _instance(mark.accepts), _instance(mark.query), _instance(mark.returns))
+        Route(
+            name, mark, _instance(mark.accepts), _instance(mark.query), _instance(mark.returns), _instance(mark.later)
+        )
         for name, mark in marked(service_class, Http).items()
     ]
 

@@ -167,6 +167,9 @@ def _operation(service_class: type, route: Route) -> dict[str, Any]:
     if route.returns is not None:
         answer["content"] = {"application/json": {"schema": _answer_schema(route)}}
     responses: dict[str, Any] = {str(mark.status): answer}
+    if route.later is not None:
+        content = {"application/json": {"schema": route.later}}
+        responses["202"] = {"description": (type(route.later).__doc__ or "").strip(), "content": content}
     responses["default"] = {
         "description": "出错：problem+json，code 固定不变",
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
