@@ -50,8 +50,8 @@ def office(services: dict[str, Service]) -> Volunteers:
 
 
 def execute(service: Service, statement: str, **parameters: Any) -> None:
-    with service.runtime.db.transaction() as session:
-        session.execute(sa.text(statement), parameters)
+    with service.runtime.db.as_owner() as connection:
+        connection.execute(sa.text(statement), parameters)
 
 
 def remove(service: Service) -> None:

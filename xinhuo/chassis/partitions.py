@@ -89,6 +89,11 @@ def add_functions(connection: Any) -> None:
             f"DECLARE done text := CASE parent {done} END; undone boolean;",
             _DETACH,
         ),
+        (
+            "count_partition(parent text, name text) RETURNS bigint",
+            "DECLARE counted bigint;",
+            "EXECUTE format('SELECT count(*) FROM %I', name) INTO STRICT counted; RETURN counted;",
+        ),
         ("drop_partition(parent text, name text) RETURNS void", "", _DROP),
     ):
         made = _FUNCTION.format(signature=signature, schema=schema, declared=declared, belongs=_BELONGS, body=body)
@@ -142,14 +147,14 @@ def rows_that_go(connection: Any, what: Partitioned, before: date) -> int:
     """Return how many rows the next ``expire`` removes for good."""
     rest = sa.text(f"SELECT count(*) FROM {what.table}_rest WHERE {what.column} < :limit AND ({what.done})")  # noqa: S608
     of_no_month = int(connection.scalar(rest, {"limit": first_id_of(before.replace(day=1))}))
-    return of_no_month + _count(connection, _tables(connection, _DETACHED, what))
+    return of_no_month + _count(connection, what, _tables(connection, _DETACHED, what))
 
 
 def rows_before(connection: Any, what: Partitioned, before: date) -> int:
     """Return how many rows there are of the months before a day's own, whether taken out of the table yet or not."""
     first = what.partition_of(before.replace(day=1))
     older = [name for name in _tables(connection, _ATTACHED, what) if name < first]
-    return rows_that_go(connection, what, before) + _count(connection, older)
+    return rows_that_go(connection, what, before) + _count(connection, what, older)
 
 
 def outbox_begins(today: date, months: int) -> date:
@@ -170,6 +175,7 @@ def inbox_begins(today: date, months: int) -> date:
 
 _MADE = sa.text("SELECT make_partition(:parent, :name, :low, :high)")
 _TAKEN_OUT = sa.text("SELECT detach_partition(:parent, :name)")
+_COUNTED = sa.text("SELECT count_partition(:parent, :name)")
 _DROPPED = sa.text("SELECT drop_partition(:parent, :name)")
 #: What goes by whole months, and how the first month that stays is found.
 KEPT_BY_MONTHS = ((OUTBOX, outbox_begins), (INBOX, inbox_begins))
@@ -187,9 +193,8 @@ def _tables(connection: Any, statement: sa.TextClause, what: Partitioned) -> lis
     return list(connection.execute(statement, names).scalars())
 
 
-def _count(connection: Any, names: Iterable[str]) -> int:
-    counts = (sa.text(f"SELECT count(*) FROM {name}") for name in names)  # noqa: S608  (names from here)
-    return sum(int(connection.scalar(count)) for count in counts)
+def _count(connection: Any, what: Partitioned, names: Iterable[str]) -> int:
+    return sum(int(connection.scalar(_COUNTED, {"parent": what.table, "name": name})) for name in names)
 
 
 def _missing(connection: Any, what: Partitioned, months: Iterable[date]) -> list[date]:

@@ -14,6 +14,7 @@ from xinhuo.chassis import audit
 from xinhuo.chassis.identity.actor import Reach, access_of
 from xinhuo.chassis.identity.rights import reach_of
 from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.security import Keys
 
 from .. import domain, reach, sealed
@@ -129,7 +130,9 @@ def _standing(
 
 def _refuse_same_person(session: Session, volunteer_id: UUID, indexes: Mapping[str, bytes]) -> None:
     """Raise ``VolunteerExists`` when another person has the number."""
-    if other := session.scalar(_OTHER, {"id": volunteer_id, "index": indexes.get("id_number_index")}):
+    with wide(session):
+        other = session.scalar(_OTHER, {"id": volunteer_id, "index": indexes.get("id_number_index")})
+    if other:
         raise domain.VolunteerExists(str(other) if reach.reaches_volunteer(session, other) else None)
 
 

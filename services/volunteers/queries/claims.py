@@ -8,18 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import rows
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.security import Keys
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from .. import reach, sealed
 from ..domain import claims as rules
-from ..models import hour_claims, ledger_entries, person_keys, reversal_requests, volunteers
+from ..models import hour_claims, ledger_entries, reversal_requests, volunteers
 
-_CLAIMS = (
-    sa.select(*hour_claims.c, *sealed.KEY)
-    .join(volunteers, volunteers.c.id == hour_claims.c.volunteer_id)
-    .outerjoin(person_keys, person_keys.c.volunteer_id == hour_claims.c.volunteer_id)
-)
+_CLAIMS = sa.select(*hour_claims.c)
 _REQUESTS = sa.select(*reversal_requests.c, ledger_entries.c.volunteer_id, ledger_entries.c.minutes).join(
     ledger_entries, ledger_entries.c.id == reversal_requests.c.entry_id
 )
@@ -27,16 +24,16 @@ _REQUESTS = sa.select(*reversal_requests.c, ledger_entries.c.volunteer_id, ledge
 
 def claim(session: Session, keys: Keys, claim_id: UUID) -> dict[str, Any]:
     """Return one claim; raises ``ClaimNotFound``."""
-    wanted = _shown(session).where(hour_claims.c.id == claim_id, *reach.of_claims(session))
-    row = session.execute(wanted).mappings().one_or_none()
-    if row is None:
+    wanted = _CLAIMS.where(hour_claims.c.id == claim_id, *reach.of_claims(session))
+    found = _opened(session, keys, wanted)
+    if not found:
         raise rules.ClaimNotFound(str(claim_id))
-    return _opened(keys, row)
+    return found[0]
 
 
 def claims_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> Listed:
     """Return a page of claims, the oldest first."""
-    wanted = _shown(session).where(*reach.of_claims(session)).order_by(hour_claims.c.id)
+    wanted = _CLAIMS.where(*reach.of_claims(session)).order_by(hour_claims.c.id)
     for field, column in (
         ("state", hour_claims.c.state),
         ("volunteer", hour_claims.c.volunteer_id),
@@ -48,28 +45,28 @@ def claims_list(session: Session, keys: Keys, query: Mapping[str, Any]) -> Liste
             wanted = wanted.where(column == query[field])
     if cursor := read_cursor(query["after"], UUID):
         wanted = wanted.where(hour_claims.c.id > cursor[0])
-    found = session.execute(wanted.limit(query["limit"] + 1)).mappings()
-    return page_of([_opened(keys, row) for row in found], query["limit"], lambda row: (row["id"],))
+    found = _opened(session, keys, wanted.limit(query["limit"] + 1))
+    return page_of(found, query["limit"], lambda row: (row["id"],))
 
 
 def claims_of(session: Session, keys: Keys, volunteer_id: UUID) -> list[dict[str, Any]]:
     """Return every claim of hours of a person, the oldest first."""
-    wanted = _shown(session).where(hour_claims.c.volunteer_id == volunteer_id).order_by(hour_claims.c.id)
-    return [_opened(keys, row) for row in session.execute(wanted).mappings()]
+    return _opened(session, keys, _CLAIMS.where(hour_claims.c.volunteer_id == volunteer_id).order_by(hour_claims.c.id))
 
 
-def _shown(session: Session) -> sa.Select[Any]:
+def _opened(session: Session, keys: Keys, wanted: sa.Select[Any]) -> list[dict[str, Any]]:
+    """Return claims with their evidence in clear: None of who was erased, or whose guardian withdrew the consent."""
+    found = rows(session.execute(wanted))
     may_read = sa.and_(sa.true(), *reach.not_withdrawn(session)).label("may_read")
-    return _CLAIMS.add_columns(may_read)
-
-
-def _opened(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a claim with its evidence in clear: None of who was erased, or whose guardian withdrew the consent."""
-    shown = {name: value for name, value in row.items() if name in hour_claims.c}
-    if row["evidence"] is not None and row["may_read"]:
-        key = sealed.key_of(keys, {**row, "id": row["volunteer_id"]})
-        return {**shown, "evidence": key.decrypt(row["evidence"], sealed.EVIDENCE)}
-    return {**shown, "evidence": None}
+    ids = {row["volunteer_id"] for row in found}
+    persons = sa.select(volunteers.c.id, *sealed.KEY, may_read).select_from(sealed.WITH_KEYS)
+    with wide(session):  # who served here may be of another unit
+        owners = {row["id"]: row for row in rows(session.execute(persons.where(volunteers.c.id.in_(ids))))}
+    for row in found:
+        owner = owners[row["volunteer_id"]]
+        readable = row["evidence"] is not None and owner["may_read"]
+        row["evidence"] = sealed.key_of(keys, owner).decrypt(row["evidence"], sealed.EVIDENCE) if readable else None
+    return found
 
 
 def reversal_request(session: Session, request_id: UUID) -> dict[str, Any]:
