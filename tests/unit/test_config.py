@@ -126,7 +126,8 @@ def test_the_value_of_a_secret_setting_is_not_repeated(variable):
 
 def test_addresses_with_passwords_are_secret():
     assert SECRETS == [
-        "AMQP_URI", "DATABASE_URL", "XINHUO_KEY_COMMAND", "XINHUO_SERVICE_KEY", "XINHUO_OIDC_CLIENT_SECRET"
+        "AMQP_URI", "XINHUO_RABBITMQ_API", "DATABASE_URL", "XINHUO_KEY_COMMAND", "XINHUO_SERVICE_KEY",
+        "XINHUO_OIDC_CLIENT_SECRET",
     ]  # fmt: skip
 
 

@@ -134,7 +134,8 @@ def test_a_queue_that_refuses_what_it_asked_for_holds_up_nobody_else(
         wait_for(lambda: uncopied(db) == 0, what="all events to be sent")
 
     assert waiting(installed.deploy, ALIVE) >= 4 * FEW
-    assert waiting(installed.deploy, DEAD) < FEW
+    # A quorum queue says that it is full a moment late.
+    assert waiting(installed.deploy, DEAD) <= 2 * FEW
 
 
 def test_a_relay_that_waited_for_it_would_stand_still(
