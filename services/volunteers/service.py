@@ -225,6 +225,7 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, Books, NightlyReconciliat
         accepts=hours_schemas.LogHours,
         returns=hours_schemas.LedgerEntry,
         status=201,
+        also=(200,),
         coalesce=True,
         errors=_HOURS_ERRORS,
     )
@@ -296,6 +297,7 @@ class Volunteers(ImportEntrypoints, PersonEntrypoints, Books, NightlyReconciliat
         "/v1/statistics.xlsx",
         right="statistics:read",
         query=statistics_schemas.StatisticsExport,
+        produces=statistics_workbook.CONTENT_TYPE,
         errors=(domain.StatisticsOfPersons,),
     )
     def statistics_workbook(self, session: Session, query: dict[str, Any]) -> Answer:

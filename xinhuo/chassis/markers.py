@@ -34,6 +34,8 @@ class Http:
     errors: tuple[type, ...] = ()
     secret: bool = False
     cookie: str | None = None
+    produces: str | None = None
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def http(
     errors: tuple[type, ...] = (),
     secret: bool = False,
     cookie: str | None = None,
+    produces: str | None = None,
+    also: tuple[int, ...] = (),
 ) -> Callable[[F], F]:
     """Mark a method as the answer to ``method path`` for those who have the ``right`` of ``identity.rights``.
 
@@ -98,9 +102,10 @@ def http(
     takes a list of ``Submission`` from requests that arrived together and returns, for each, a value or an exception.
     ``errors`` lists the rule errors the route can answer with, for the documentation. ``secret`` says that requests
     hold a password or a key: an Idempotency-Key is passed over, so that not even a digest of one is stored. ``cookie``
-    names a cookie that the method gets as ``cookie``, None without one.
+    names a cookie that the method gets as ``cookie``, None without one. ``produces`` is the media type of an answer
+    that is a file, and ``also`` are other statuses of success, both for the documentation.
     """
-    limits = (body_limit, media_type, coalesce, errors, secret, cookie)
+    limits = (body_limit, media_type, coalesce, errors, secret, cookie, produces, also)
     return _mark(Http(method, path, right, accepts, query, returns, status, *limits))
 
 

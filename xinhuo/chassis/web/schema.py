@@ -83,6 +83,11 @@ class Text(mf.String):
         super().__init__(**options)
         self._min, self._max, self._lines = min, max, lines
 
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds in the words of JSON Schema."""
+        return {"minLength": self._min, "maxLength": self._max}
+
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         text = str(super()._deserialize(value, attr, data, **kwargs)).strip()
         if self._lines:
@@ -113,7 +118,10 @@ class Code(Text):
 
 
 class Integer(mf.Integer):
-    """A whole number between bounds, those of four bytes if none are given; 12.5, "3" and true are refused."""
+    """A whole number between bounds, those of four bytes if none are given; 12.5, "3" and true are refused.
+
+    12.0 is 12, as JSON Schema has it: not every language writes whole numbers without the point.
+    """
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
@@ -126,10 +134,16 @@ class Integer(mf.Integer):
         super().__init__(**options)
         self._min, self._max = min, max
 
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds in the words of JSON Schema."""
+        return {"minimum": self._min, "maximum": self._max}
+
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool | str):
             raise self.make_error("invalid", input=value)
-        return self._in_range(super()._deserialize(value, attr, data, **kwargs))
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        return self._in_range(super()._deserialize(whole, attr, data, **kwargs))
 
     def _in_range(self, number: Any) -> Any:
         if not self._min <= number <= self._max:
@@ -271,6 +285,11 @@ class ListOf(mf.List[Any]):
     def __init__(self, inner: Any, *, min: int = 0, max: int = 1000, **options: Any) -> None:
         super().__init__(inner, **options)
         self._min, self._max = min, max
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds in the words of JSON Schema."""
+        return {"minItems": self._min, "maxItems": self._max}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, list) and not self._min <= len(value) <= self._max:
