@@ -84,8 +84,20 @@ def form_is_in_the_schema(_context: Any, response: Any, case: Any) -> None:
     if meta is None or not meta.generation.mode.is_positive or response.status_code not in {400, 415, 422}:
         return
     found = json.loads(response.content)
-    wrong = [one for one in found.get("errors", [found]) if one["code"] in _FORM]
+    wrong = [
+        one
+        for one in found.get("errors", [found])
+        if one["code"] in _FORM and not (one["code"] == "field.not_integer" and _is_whole(case, one["pointer"]))
+    ]
     assert not wrong, f"the schema allows what is refused: {wrong[:3]}"
+
+
+def _is_whole(case: Any, pointer: str) -> bool:
+    """Tell whether there is a number like 60.0: we refuse it, and JSON Schema has no word for that."""
+    value = case.body
+    for step in pointer.strip("/").split("/"):
+        value = value[int(step)] if isinstance(value, list) else value.get(step) if isinstance(value, dict) else None
+    return isinstance(value, float) and value.is_integer()
 
 
 def _sent(response: Any) -> str:

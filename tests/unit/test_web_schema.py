@@ -118,7 +118,7 @@ def test_a_sound_value_is_loaded(field, given, loaded):
         (Integer(), -(2**31) - 1, "field.out_of_range"),
         (Integer(), 10**400, "field.out_of_range"),
         *((Integer(), odd, "field.not_integer") for odd in (
-            12.5, "60", 1e-9, "两小时", "", True, False, [], {}, [1], float("inf"), float("nan"),
+            12.5, 60.0, "60", "两小时", "", True, False, [], {}, [1], float("inf"), float("nan"),
         )),
         *((QueryInteger(), odd, "field.not_integer") for odd in (
             "", "--5", "+5", "5-", "1_0", " 5", "0x5", "1e3", "5.0", "٣", "²", "1" * 19, 5, ["1", "2"],
@@ -303,11 +303,3 @@ def test_a_message_of_marshmallows_own_is_still_a_problem_in_both_languages():
 )
 def test_full_width_characters_become_ascii_and_all_else_stays(given, loaded):
     assert schema.half_width(given) == loaded
-
-
-def test_a_whole_number_may_be_written_with_a_point() -> None:
-    """JSON Schema says so, and so does the OpenAPI document; 1e308 is whole too, and too large."""
-    assert Integer(max=1440).deserialize(60.0) == 60
-    assert isinstance(Integer().deserialize(60.0), int)
-    with pytest.raises(ma.ValidationError, match="out_of_range"):
-        Integer().deserialize(1e308)

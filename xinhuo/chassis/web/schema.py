@@ -118,10 +118,7 @@ class Code(Text):
 
 
 class Integer(mf.Integer):
-    """A whole number between bounds, those of four bytes if none are given; 12.5, "3" and true are refused.
-
-    12.0 is 12, as JSON Schema has it: not every language writes whole numbers without the point.
-    """
+    """A whole number between bounds, those of four bytes if none are given; 12.5, "3" and true are refused."""
 
     default_error_messages = {  # noqa: RUF012
         **_COMMON,
@@ -142,8 +139,7 @@ class Integer(mf.Integer):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool | str):
             raise self.make_error("invalid", input=value)
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        return self._in_range(super()._deserialize(whole, attr, data, **kwargs))
+        return self._in_range(super()._deserialize(value, attr, data, **kwargs))
 
     def _in_range(self, number: Any) -> Any:
         if not self._min <= number <= self._max:
