@@ -95,7 +95,7 @@ lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARG
 	$(LOCK) --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
 
 .PHONY: audit-deps
-audit-deps: ## Ask for known vulnerabilities in what is locked; exit code 3: could not ask (ARGS="--osv-url URL")
+audit-deps: ## Ask for known vulnerabilities in what is locked (ARGS="--osv-url URL")
 	@tools/install.sh dev
 	@exec $(BIN)/python -m tools.audit_deps $(ARGS)
 

@@ -11,7 +11,7 @@ import schemathesis
 from schemathesis.generation.meta import TestPhase
 
 from tests.integration.rights import accounts
-from tests.integration.rights.world import NAME, World, actors_at
+from tests.integration.rights.world import NAME, World, _actors
 from tests.support.hours import id_number
 from tests.support.identity import token_of
 from tests.support.portal import PASSWORD
@@ -87,9 +87,9 @@ class Target:
     def prepare(self) -> None:
         """Make new things of every kind and people who may ask for them: a round may undo what it finds."""
         world, self._rounds = self.world, self._rounds + 1
-        place = world.place("XX-1", f"DUI-F{world.serial()}", 3)
+        place = world._place("XX-1", f"DUI-F{world.serial()}", 3)
         self._place = place
-        self._actors = [accounts.seated(world.portal, who) for them in actors_at(place).values() for who in them]
+        self._actors = [accounts.seated(world.portal, who) for them in _actors(place).values() for who in them]
         self._actors += [them[0] for them in world.actors.values()]
         world.draft_to(place.unit)
         world.entry_at(place), world.pending_at(place), world.consent_at(place), world.erasure_at(place)

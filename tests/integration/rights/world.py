@@ -114,9 +114,9 @@ class World:
             self.add_unit(school, district)
         self.hear_of_units()
         # Of fewer than five persons together, nothing is public.
-        self.here, self.there = self.place("XX-1", "DUI-1", 5), self.place("XX-2", "DUI-2", 2)
+        self.here, self.there = self._place("XX-1", "DUI-1", 5), self._place("XX-2", "DUI-2", 2)
         self.actors = {
-            role: [accounts.seated(self.portal, who) for who in them] for role, them in actors_at(self.here).items()
+            role: [accounts.seated(self.portal, who) for who in them] for role, them in _actors(self.here).items()
         }
         other = accounts.seated(self.portal, actor("unit_operator", unit="XX-2"))
         self.operators = {"XX-1": self.actors["unit_operator"][0], "XX-2": other}
@@ -393,8 +393,7 @@ class World:
     def _body_at(self, place: Place) -> dict[str, Any]:
         return self.hours(place, place.people[0])
 
-    def place(self, unit: str, team: str, persons: int) -> Place:
-        """Make a team of a unit with an activity and verified volunteers who have served."""
+    def _place(self, unit: str, team: str, persons: int) -> Place:
         self.make("volunteers", "/v1/teams", {"code": team, "name": "测试队", "unit_code": unit})
         form = {"title": "清洁家园", "team_code": team, "category": "community", "place": "社区广场"}
         made = self.make(
@@ -444,7 +443,7 @@ def actor(role: str, **fields: Any) -> Actor:
     return Actor(uuid4(), role, **fields)
 
 
-def actors_at(here: Place) -> dict[str, list[Actor]]:
+def _actors(here: Place) -> dict[str, list[Actor]]:
     """Return who asks in each role; what is ``here`` is within the reach of all of them that have one."""
     actors = {role: [actor(role)] for role in ("bureau_admin", "clerk", "auditor", "privacy_officer")}
     actors |= {role: [actor(role)] for role in ("department", "ops", "service")}
