@@ -2,6 +2,7 @@
 
 1-14   syntax of HTTP, on both servers, by raw sockets where no client would send such a thing   test_syntax
 15-34  fields                                                                                    test_fields
+38-51  tokens, rights, two persons, rates, addresses in the network, but for what follows             test_who_asks
 44-45  repeats under one key                                                                     test_repeats
 46-50  stale changes, markup, paths                                                              test_fields
 55-67  files                                                                                     test_files

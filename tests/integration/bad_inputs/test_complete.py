@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.bad_inputs import test_events, test_fields, test_files, test_repeats, test_syntax
+from tests.integration.bad_inputs import test_events, test_fields, test_files, test_repeats, test_syntax, test_who_asks
 
 AWARDS = "tests/integration/test_awards.py"
 CHECK = "tests/integration/test_imports_check.py"
 TRAPS = "tests/integration/traps/test_consuming.py"
 ROOT = Path(__file__).resolve().parents[3]
 
-MODULES = (test_syntax, test_fields, test_repeats, test_files, test_events)
+MODULES = (test_syntax, test_fields, test_who_asks, test_repeats, test_files, test_events)
 HERE = {module.__name__: module.NUMBERS for module in MODULES}
 
 #: Tested where the thing itself is tested.
@@ -32,15 +32,6 @@ NOT_IN_THIS_SLICE = {
     35: "selection rounds: quotas by head-count",
     36: "nominations: the rule of the deadline is a function so far",
     37: "volunteer cards: issue rate",
-    38: "accounts: a token at all",
-    39: "accounts: a token that expired",
-    40: "accounts: a token forged",
-    41: "accounts: another unit's object",
-    42: "accounts: a right that is missing",
-    43: "approval of hours: by another person",
-    47: "approval of hours: twice",
-    48: "accounts: a rate for each",
-    51: "webhooks: where they may point",
     52: "files of activities: a picture that is none",
     53: "files of activities: claims, and a photo used twice",
     54: "files of activities: a picture too large to decode",

@@ -334,11 +334,12 @@ def test_30_full_width_digits_are_read_as_digits(scene: Scene) -> None:
     assert (again.status_code, again.json and again.json["code"]) == (409, "volunteer.exists")
 
 
-def test_33_a_child_without_a_guardians_consent_is_not_verified_and_joins_no_team(scene: Scene) -> None:
+def test_33_a_child_without_a_guardians_consent_is_not_verified_joins_no_team_and_claims_nothing(scene: Scene) -> None:
     verify = f"/v1/volunteers/{scene.child}:verify", None
     join = f"/v1/teams/{scene.world.team_code}/members", {"volunteer_id": str(scene.child)}
+    claim = "/v1/claims", scene.hours(volunteer_id=str(scene.child), evidence="签到表第3页")
     with scene.tables.unchanged():
-        for path, body in (verify, join):
+        for path, body in (verify, join, claim):
             refused = answer_of(scene.send("volunteers", "POST", path, body), 409)
             assert (refused["code"], refused["age_limit"]) == ("consent.required", 14)
             assert "第三十一条" in refused["clause"]
