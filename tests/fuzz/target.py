@@ -87,7 +87,7 @@ class Target:
     def prepare(self) -> None:
         """Make new things of every kind and people who may ask for them: a round may undo what it finds."""
         world, self._rounds = self.world, self._rounds + 1
-        place = world._place("XX-1", f"DUI-F{world.serial()}", 3)
+        place = world.place("XX-1", f"DUI-F{world.serial()}", 3)
         self._place = place
         self._actors = [accounts.seated(world.portal, who) for them in _actors(place).values() for who in them]
         self._actors += [them[0] for them in world.actors.values()]

@@ -114,7 +114,7 @@ class World:
             self.add_unit(school, district)
         self.hear_of_units()
         # Of fewer than five persons together, nothing is public.
-        self.here, self.there = self._place("XX-1", "DUI-1", 5), self._place("XX-2", "DUI-2", 2)
+        self.here, self.there = self.place("XX-1", "DUI-1", 5), self.place("XX-2", "DUI-2", 2)
         self.actors = {
             role: [accounts.seated(self.portal, who) for who in them] for role, them in _actors(self.here).items()
         }
@@ -393,7 +393,7 @@ class World:
     def _body_at(self, place: Place) -> dict[str, Any]:
         return self.hours(place, place.people[0])
 
-    def _place(self, unit: str, team: str, persons: int) -> Place:
+    def place(self, unit: str, team: str, persons: int) -> Place:
         self.make("volunteers", "/v1/teams", {"code": team, "name": "测试队", "unit_code": unit})
         form = {"title": "清洁家园", "team_code": team, "category": "community", "place": "社区广场"}
         made = self.make(
