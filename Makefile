@@ -73,6 +73,11 @@ prove: ## Prove under faults that nothing is lost or doubled (ARGS="--seconds 90
 	@tools/install.sh dev
 	@exec $(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Send thousands of requests to each route of each service (ARGS="--requests 5000 --seed 7 --json")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: nightly
 nightly: ## Run the long tests: all on threads, ten seeds, power cuts, a cluster (ARGS="-k cluster")
 	@tools/install.sh dev
@@ -88,6 +93,16 @@ lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARG
 		-o requirements/bench.txt
 	$(LOCK) -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/threads.txt
 	$(LOCK) --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
+
+.PHONY: audit-deps
+audit-deps: ## Ask for known vulnerabilities in what is locked (ARGS="--osv-url URL")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tools.audit_deps $(ARGS)
+
+.PHONY: sbom
+sbom: ## Print what an installation consists of, with hashes and licences, as CycloneDX JSON
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tools.sbom
 
 .PHONY: docs
 docs: ## Write the generated pages and files anew

@@ -83,7 +83,7 @@ def stages() -> Iterator[Stage]:
     """Yield the stages in their order."""
     yield Stage("unit", ("unit",))
     yield Stage("contract", ("contract",))
-    yield Stage("integration", ("integration",), servers=True)
+    yield Stage("integration", ("integration", "fuzz"), servers=True)
     # Each adapter once: threads in the environment that it is for.
     yield Stage("conformance", ("conformance",), servers=True, only="not threads")
     yield Stage("e2e", ("e2e",), servers=True)
@@ -124,12 +124,12 @@ def stages() -> Iterator[Stage]:
     )
     yield Stage(
         "nightly",
-        ("faults/nightly", "faults/test_model.py"),
+        ("faults/nightly", "faults/test_model.py", "fuzz"),
         servers=True,
         workers=0,
         nightly=True,
         limit=6 * 3600,
-        variables=(("XINHUO_TEST_MODEL", "500x50"),),
+        variables=(("XINHUO_TEST_MODEL", "500x50"), ("XINHUO_TEST_FUZZ", "5000")),
     )
 
 

@@ -66,10 +66,10 @@ class Unit(Schema):
     kind = Text()
     kind_label = Text()
     groups = ListOf(Text())
-    parent_code = Text()
-    staff_count = Integer()
-    student_count = Integer()
-    counted_on = Date()
+    parent_code = Text(allow_none=True)
+    staff_count = Integer(allow_none=True)
+    student_count = Integer(allow_none=True)
+    counted_on = Date(allow_none=True)
     revision = Integer()
     registered_at = Instant()
     changed_at = Instant()
@@ -170,14 +170,14 @@ class _BoundResponsible(Responsible):
 
 
 class _BoundCategory(Category):
-    service_class_label = Text()
-    not_volunteer_label = Text()
+    service_class_label = Text(allow_none=True)
+    not_volunteer_label = Text(allow_none=True)
     responsible = ListOf(Nested(_BoundResponsible))
 
 
 class _BoundObligation(Obligation):
-    due_at = Instant()
-    due_clause = Text()
+    due_at = Instant(allow_none=True)
+    due_clause = Text(allow_none=True)
     due_basis = Text()
     units_by_state = mf.Dict(keys=mf.String(), values=mf.Integer())
 
@@ -191,22 +191,22 @@ class NoticeSummary(Schema):
     issuers = ListOf(Nested(Issuer))
     issued_on = Date()
     starts_at = Instant()
-    ends_at = Instant()
+    ends_at = Instant(allow_none=True)
     state = Text()
     state_label = Text()
     revision = Integer()
     created_at = Instant()
-    issued_at = Instant()
+    issued_at = Instant(allow_none=True)
 
 
 class Notice(NoticeSummary):
     """A notice with everything it says; who is bound is known once it is issued."""
 
-    theme = Text()
+    theme = Text(allow_none=True)
     period = Nested(Period)
-    body = Text()
+    body = Text(allow_none=True)
     basis = ListOf(Text())
-    contact_office = Text()
+    contact_office = Text(allow_none=True)
     addressees = Nested(_Addressees)
     categories = ListOf(Nested(_BoundCategory))
     obligations = ListOf(Nested(_BoundObligation))
@@ -233,11 +233,11 @@ class UnitObligation(Schema):
     title = Text()
     receiver = Text()
     lateness = Text()
-    due_on = Date()
-    due_at = Instant()
-    due_phrase = Text()
-    due_rule = Text()
-    due_clause = Text()
+    due_on = Date(allow_none=True)
+    due_at = Instant(allow_none=True)
+    due_phrase = Text(allow_none=True)
+    due_rule = Text(allow_none=True)
+    due_clause = Text(allow_none=True)
     due_basis = Text()
     state = Text()
     past_due = Boolean()

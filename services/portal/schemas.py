@@ -27,6 +27,9 @@ from .domain import accounts, clients
 class Password(Text):
     """A password as it was typed: nothing is trimmed, and every character is allowed."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max=1000, **options)
+
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         text: str = mf.String._deserialize(self, value, attr, data, **kwargs)
         if not 1 <= len(text) <= 1000:
@@ -99,9 +102,9 @@ class ClientKey(Schema):
 class _Bearer(Schema):
     id = Uuid()
     role = Text()
-    unit_code = Text()
-    team_code = Text()
-    volunteer_id = Uuid()
+    unit_code = Text(allow_none=True)
+    team_code = Text(allow_none=True)
+    volunteer_id = Uuid(allow_none=True)
 
 
 class AccessToken(Schema):
@@ -130,11 +133,11 @@ class Me(_Bearer):
     """Who asks: an account, or an API client with its scopes."""
 
     kind = Choice(("account", "client"))
-    login = Text()
-    display_name = Text()
-    department_code = Text()
+    login = Text(allow_none=True)
+    display_name = Text(allow_none=True)
+    department_code = Text(allow_none=True)
     wards = ListOf(Uuid())
-    scopes = ListOf(Text())
+    scopes = ListOf(Text(), allow_none=True)
     state = Text()
     second_factor = Boolean()
 
@@ -210,9 +213,9 @@ class Account(_AccountFields):
     role = Text()
     state = Text()
     second_factor = Boolean()
-    oidc_subject = Text()
+    oidc_subject = Text(allow_none=True)
     revision = Integer()
-    created_by = Uuid()
+    created_by = Uuid(allow_none=True)
     created_at = Instant()
     changed_at = Instant()
 
@@ -263,13 +266,13 @@ class Client(Schema):
     id = Uuid()
     name = Text()
     role = Text()
-    department_code = Text()
-    unit_code = Text()
-    team_code = Text()
+    department_code = Text(allow_none=True)
+    unit_code = Text(allow_none=True)
+    team_code = Text(allow_none=True)
     scopes = ListOf(Text())
     state = Text()
     revision = Integer()
-    created_by = Uuid()
+    created_by = Uuid(allow_none=True)
     created_at = Instant()
     changed_at = Instant()
 
@@ -280,8 +283,8 @@ class KeyOfClient(Schema):
     prefix = Text()
     created_at = Instant()
     expires_at = Instant()
-    revoked_at = Instant()
-    last_used_at = Instant()
+    revoked_at = Instant(allow_none=True)
+    last_used_at = Instant(allow_none=True)
 
 
 class ClientWithKeys(Client):

@@ -41,7 +41,7 @@ class ImportEntrypoints:
 
     runtime: Runtime
 
-    @http("GET", "/v1/imports/template.xlsx", right="hours:import")
+    @http("GET", "/v1/imports/template.xlsx", right="hours:import", produces=XLSX)
     def import_template(self, session: Session) -> Answer:
         """Return the template to fill in."""
         window = commands.undo_window(database_now(session))
@@ -113,6 +113,7 @@ class ImportEntrypoints:
         "GET",
         "/v1/imports/{id:uuid}/result.xlsx",
         right="hours:import",
+        produces=XLSX,
         errors=(domain.ImportNotFound, file_errors.ImportExpired),
     )
     def import_result(self, session: Session, id: UUID) -> Answer:

@@ -225,6 +225,7 @@ class Volunteers(
         accepts=hours_schemas.LogHours,
         returns=hours_schemas.LedgerEntry,
         status=201,
+        also=(200,),
         coalesce=True,
         errors=HOURS_ERRORS,
     )
@@ -283,6 +284,7 @@ class Volunteers(
         "/v1/statistics.xlsx",
         right="statistics:read",
         query=statistics_schemas.StatisticsExport,
+        produces=statistics_workbook.CONTENT_TYPE,
         errors=(domain.StatisticsOfPersons,),
     )
     def statistics_workbook(self, session: Session, query: dict[str, Any]) -> Answer:

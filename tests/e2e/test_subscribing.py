@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from kombu import Connection, Exchange, Queue
 
 from tests.support.documents import ROOT, blocks, files_of, shell_blocks
 from tests.support.processes import end, free_port, tail
+from tests.support.servers import Servers
 from tests.support.waiting import wait_for
 from xinhuo.chassis import outbox
 from xinhuo.chassis.db import Database
@@ -34,11 +36,13 @@ START_SECONDS = 60
 
 @dataclass
 class System:
-    """A running volunteers worker, and what a stranger needs to know of it: the broker's address."""
+    """A running volunteers worker, and the broker's address: the deploy user's, and what a stranger was given."""
 
     environment: dict[str, str]
     amqp_uri: str
     database: Database
+    given_uri: str = ""
+    """The address that the page's commands gave the department."""
 
     def log(self, minutes: int) -> tuple[str, HoursLogged]:
         """Record that somebody served; return the id and the event."""
@@ -65,7 +69,9 @@ def xinhuo(arguments: list[str], environment: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def system(amqp_uri: str, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(
+    amqp_uri: str, database: str, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
     """A broker and a database with one real process: the worker of volunteers, which relays its events."""
     folder = tmp_path_factory.mktemp("xinhuo")
     port = free_port()
@@ -76,6 +82,8 @@ def system(amqp_uri: str, database: str, tmp_path_factory: pytest.TempPathFactor
         "XINHUO_DATA": str(folder),
         "PYTHONUNBUFFERED": "1",
     }
+    if (node := servers.rabbit()) is not None:
+        environment["XINHUO_RABBITMQ_API"] = node.api
     xinhuo(["key", "create"], environment)
     xinhuo(["topology", "apply"], environment)
     log = folder / "worker.log"
@@ -109,7 +117,12 @@ def subscribed(system: System) -> System:
         for command in block.commands():
             program, *arguments = command.split()
             assert program == "xinhuo", f"{block}: {command}"
-            xinhuo(arguments, system.environment)
+            printed = xinhuo(arguments, system.environment)
+            if given := re.search(r"AMQP_URI=(\S+)", printed):
+                system.given_uri = given[1]
+    if "XINHUO_RABBITMQ_API" not in system.environment:
+        system.given_uri = system.amqp_uri  # a broker that was given to the tests, where nobody makes users
+    assert system.given_uri
     return system
 
 
@@ -156,7 +169,7 @@ needs_nameko = pytest.mark.skipif(
 @needs_nameko
 def test_a_strangers_nameko_service_receives_an_event(subscribed: System, tmp_path: Path) -> None:
     queue = f"evt-dept.traffic-{TOPIC}--traffic.note_hours"
-    with stranger(tmp_path, "start.py", subscribed.amqp_uri) as output:
+    with stranger(tmp_path, "start.py", subscribed.given_uri) as output:
         wait_for(consumers_of(subscribed.amqp_uri, queue), START_SECONDS, f"a consumer of {queue}")
         event_id, event = subscribed.log(minutes=120)
         received = wait_for(lines_with(output, event_id), 30, f"the event in:\n{tail(output)}")
@@ -172,7 +185,7 @@ def test_nameko_without_the_serializer_setting_loses_the_event_as_the_page_says(
     queue = f"evt-dept.traffic-{TOPIC}--traffic.note_hours"
     shortened = {"config.yaml": files_of(PAGE)["config.yaml"].partition("#")[0]}
     with (
-        stranger(tmp_path, "start.py", subscribed.amqp_uri, shortened) as output,
+        stranger(tmp_path, "start.py", subscribed.given_uri, shortened) as output,
         a_copy_of(subscribed.amqp_uri) as copy,
     ):
         wait_for(consumers_of(subscribed.amqp_uri, queue), START_SECONDS, f"a consumer of {queue}")
@@ -191,7 +204,7 @@ def messages_in(amqp_uri: str, queue: str) -> int:
 
 def test_a_plain_kombu_program_counts_each_event_once(subscribed: System, tmp_path: Path) -> None:
     queue = "dept.traffic.totals"
-    with stranger(tmp_path, "totals.py", subscribed.amqp_uri) as output, a_copy_of(subscribed.amqp_uri) as copy:
+    with stranger(tmp_path, "totals.py", subscribed.given_uri) as output, a_copy_of(subscribed.amqp_uri) as copy:
         wait_for(consumers_of(subscribed.amqp_uri, queue), START_SECONDS, f"a consumer of {queue}")
         event_id, _ = subscribed.log(minutes=45)
         wait_for(lines_with(output, f"counted {event_id}"), 30, f"the event in:\n{tail(output)}")

@@ -39,6 +39,10 @@ class Fleet(Installation):
         self.settings["XINHUO_PORT_BASE"] = str(self.port_base)
         self.running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
+    def settings_of(self, service: str) -> dict[str, str]:
+        """Return the settings of a service's processes."""
+        return self.settings
+
     def prepare(self) -> None:
         """Make key, tables and queues."""
         for arguments in (("key", "create"), ("db", "upgrade"), ("topology", "apply")):
@@ -58,7 +62,7 @@ class Fleet(Installation):
         with log.open("ab") as output:
             self.running[member] = subprocess.Popen(
                 [*PROCESS, service, "--role", role, "--port", str(_port(self, member))],
-                env=clean_environment({**self.settings, "XINHUO_ADAPTER": adapter}),
+                env=clean_environment({**self.settings_of(service), "XINHUO_ADAPTER": adapter}),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         return log

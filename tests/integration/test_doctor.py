@@ -384,8 +384,10 @@ def test_an_alarm_is_found(amqp_uri: str, rabbit_node: RabbitNode) -> None:
         assert connection.connected or connection.connect()
 
 
-def test_every_code_is_found_by_a_test_of_this_module() -> None:
-    source = Path(__file__).read_text(encoding="utf-8")
+def test_every_code_is_found_by_a_test() -> None:
+    # Users are looked for where they are made.
+    modules = (Path(__file__), Path(__file__).parent / "broker_users" / "test_apply.py")
+    source = "".join(module.read_text(encoding="utf-8") for module in modules)
 
     assert [code for code in CODES if f'"{code}"' not in source] == []
 

@@ -70,7 +70,7 @@ class Servers:
             if self._given_node:
                 self._node = RabbitNode(Path(os.environ[RABBIT_NODE]))
             else:
-                self._node = RabbitNode(self.folder() / "rabbit")
+                self._node = RabbitNode(self.folder() / "rabbit", management=True)
                 self._node.start(wait=wait)
         return self._node
 

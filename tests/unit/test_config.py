@@ -27,6 +27,7 @@ def test_an_empty_variable_counts_as_not_set(text):
     [
         ("AMQP_URI", "amqp://u:p@mq:5672/xinhuo", "amqp_uri", "amqp://u:p@mq:5672/xinhuo"),
         ("AMQP_URI", "amqps://mq/xinhuo", "amqp_uri", "amqps://mq/xinhuo"),
+        ("XINHUO_RABBITMQ_API", "https://u:p@mq:15671/", "rabbitmq_api", "https://u:p@mq:15671"),
         ("DATABASE_URL", URL, "database_url", URL.replace("postgresql", "postgresql+psycopg")),
         ("DATABASE_URL", "postgres://h/x", "database_url", "postgresql+psycopg://h/x"),
         ("DATABASE_URL", "postgresql+psycopg://h/x", "database_url", "postgresql+psycopg://h/x"),
@@ -52,6 +53,8 @@ def test_a_good_value_is_read(variable, text, name, value):
     ("variable", "text"),
     [
         ("AMQP_URI", "mq:5672"),
+        ("XINHUO_RABBITMQ_API", "mq:15672"),
+        ("XINHUO_RABBITMQ_API", "amqp://mq:5672"),
         ("AMQP_URI", "http://mq/xinhuo"),
         ("AMQP_URI", "amqp:///xinhuo"),
         ("AMQP_URI", "amqp://mq:567x/xinhuo"),
@@ -123,7 +126,8 @@ def test_the_value_of_a_secret_setting_is_not_repeated(variable):
 
 def test_addresses_with_passwords_are_secret():
     assert SECRETS == [
-        "AMQP_URI", "DATABASE_URL", "XINHUO_KEY_COMMAND", "XINHUO_SERVICE_KEY", "XINHUO_OIDC_CLIENT_SECRET"
+        "AMQP_URI", "XINHUO_RABBITMQ_API", "DATABASE_URL", "XINHUO_KEY_COMMAND", "XINHUO_SERVICE_KEY",
+        "XINHUO_OIDC_CLIENT_SECRET",
     ]  # fmt: skip
 
 

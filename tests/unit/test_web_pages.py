@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.waiting import wait_for
 from xinhuo.chassis.web.coalesce import AT_ONCE, MANY, Coalescer
-from xinhuo.chassis.web.pages import CursorInvalid, cursor_of, next_link, page_of, read_cursor
+from xinhuo.chassis.web.pages import CursorInvalid, cursor_of, next_link, page_of, read_cursor, row_number
 
 ID = UUID("0195630c-a000-7abc-8def-0123456789ab")
 
@@ -199,3 +199,10 @@ def test_one_after_the_other_each_is_a_batch_of_its_own():
     coalescer = Coalescer(work)
     assert [coalescer.submit(item) for item in (1, 2)] == [1, 2]
     assert batches == [[1], [2]]
+
+
+@pytest.mark.parametrize("number", ["-1", str(2**63), "9" * 30, "x", ""])
+def test_a_number_of_a_row_that_no_column_holds_is_refused(number):
+    assert read_cursor(cursor_of(2**63 - 1), row_number) == (2**63 - 1,)
+    with pytest.raises(CursorInvalid):
+        read_cursor(cursor_of(number), row_number)

@@ -13,7 +13,7 @@ from .errors import RuleError
 from .identity.actor import Access, Reach, access_of
 from .markers import http
 from .web import schema
-from .web.pages import Answer, Listed, page_of, read_cursor
+from .web.pages import Answer, Listed, page_of, read_cursor, row_number
 from .web.spreadsheets import harmless
 
 MOST_EXPORTED = 50_000
@@ -82,12 +82,12 @@ class AuditRoutes:
     def audit_rows(self, session: Session, query: dict[str, Any]) -> Listed:
         """List what was done, the newest first."""
         wanted = sa.select(TABLE).where(*_conditions(session, query)).order_by(TABLE.c.seq.desc())
-        if cursor := read_cursor(query["after"], int):
+        if cursor := read_cursor(query["after"], row_number):
             wanted = wanted.where(TABLE.c.seq < cursor[0])
         found = session.execute(wanted.limit(query["limit"] + 1)).mappings()
         return page_of([_shown(row) for row in found], query["limit"], lambda row: (row["seq"],))
 
-    @http("GET", "/v1/audit.csv", right="audit:read", query=AuditFilter, errors=(TooManyRows,))
+    @http("GET", "/v1/audit.csv", right="audit:read", query=AuditFilter, produces="text/csv", errors=(TooManyRows,))
     def audit_file(self, session: Session, query: dict[str, Any]) -> Answer:
         """Return the same rows as a CSV file, the oldest first."""
         conditions = _conditions(session, query)

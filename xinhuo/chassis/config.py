@@ -71,6 +71,11 @@ def _service_url(text: str) -> str:
     return text
 
 
+def _management_url(text: str) -> str:
+    """https://user:password@host:15671"""
+    return _service_url(text).rstrip("/")
+
+
 def _api_key(text: str) -> str:
     """xhk_…"""
     if not text.startswith("xhk_") or not text.isascii():
@@ -139,6 +144,13 @@ class Settings:
     amqp_uri: str | None = _setting(
         "AMQP_URI", None, _amqp_uri,
         "RabbitMQ 地址；不设则使用进程内消息", "RabbitMQ; without it the in-process broker is used", secret=True,
+    )  # fmt: skip
+    rabbitmq_api: str | None = _setting(
+        "XINHUO_RABBITMQ_API", None, _management_url,
+        "RabbitMQ 管理接口；设了则 topology apply 和 subs create 建立各服务、各部门的用户；不写账号则用 AMQP_URI 的",
+        "RabbitMQ's management API; with it topology apply and subs create make a user for each service and "
+        "department; without an account in it, that of AMQP_URI is used",
+        secret=True,
     )  # fmt: skip
     database_url: str | None = _setting(
         "DATABASE_URL", None, _database_url,

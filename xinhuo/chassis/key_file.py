@@ -7,13 +7,11 @@ stays for ever. A line before it can be added at any time, by ``xinhuo key rotat
 import base64
 import fcntl
 import os
-import secrets
 import shlex
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from .private_file import written
 from .security import BadKeyFile, Keys
 
 _COMMAND_SECONDS = 30
@@ -35,7 +33,7 @@ def create_key_file(path: Path) -> None:
     The file appears whole or not at all, so that a kill in between leaves no half key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _written(path, _new_line()) as temporary:
+    with written(path, _new_line()) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -56,7 +54,7 @@ def rotate_key_file(path: Path) -> int:
         masters = _read(path)
         kept = path.stat()
         lines = [_new_line(), *(base64.b64encode(master).decode() + "\n" for master in masters)]
-        with _written(path, "".join(lines), owner=(kept.st_uid, kept.st_gid)) as temporary:
+        with written(path, "".join(lines), owner=(kept.st_uid, kept.st_gid)) as temporary:
             temporary.replace(path)
         os.fsync(folder)
         return len(lines)
@@ -67,23 +65,6 @@ def rotate_key_file(path: Path) -> int:
         ) from None
     finally:
         os.close(folder)
-
-
-@contextmanager
-def _written(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> Iterator[Path]:
-    """Give a whole file beside the path, for its owner only; it is gone afterwards unless it was moved."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            if owner is not None:
-                os.fchown(descriptor, *owner)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _new_line() -> str:

@@ -35,6 +35,8 @@ class Http:
     secret: bool = False
     cookie: str | None = None
     later: Any = None
+    produces: str | None = None
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ def http(
     secret: bool = False,
     cookie: str | None = None,
     later: Any = None,
+    produces: str | None = None,
+    also: tuple[int, ...] = (),
 ) -> Callable[[F], F]:
     """Mark a method as the answer to ``method path`` for those who have the ``right`` of ``identity.rights``.
 
@@ -101,9 +105,10 @@ def http(
     ``errors`` lists the rule errors the route can answer with, for the documentation. ``secret`` says that requests
     hold a password or a key: an Idempotency-Key is passed over, so that not even a digest of one is stored. ``cookie``
     names a cookie that the method gets as ``cookie``, None without one. ``later`` is the schema of an answer with 202,
-    of what is not done yet.
+    of what is not done yet. ``produces`` is the media type of an answer that is a file, and ``also`` are other statuses
+    of success, both for the documentation.
     """
-    limits = (body_limit, media_type, coalesce, errors, secret, cookie, later)
+    limits = (body_limit, media_type, coalesce, errors, secret, cookie, later, produces, also)
     return _mark(Http(method, path, right, accepts, query, returns, status, *limits))
 
 

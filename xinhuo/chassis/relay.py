@@ -24,7 +24,7 @@ from .db import Database, DatabaseUnavailable
 from .pressure import Pressure
 from .roundtrips import execute
 from .topology import PUBLIC_EXCHANGE, events_exchange, routing_key
-from .wire import BrokerUnavailable, Outgoing, Publisher
+from .wire import BrokerUnavailable, Outgoing, Publisher, QueueFull
 
 BATCH = 1000
 HOLD_SECONDS = 5.0
@@ -37,6 +37,9 @@ SILENT_SECONDS = 15.0
 GATHER_SECONDS, GATHER_MOST_SECONDS = 0.004, 0.15
 #: The public lane publishes event by event anyway, and a department waits for none of them: its batches are as rare.
 PUBLIC_SECONDS = 0.25
+#: A queue of a department that takes no more would hold up all departments. What one refuses is tried again; for so
+#: long afterwards what is refused goes out without it.
+REFUSAL_SECONDS = 60.0
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
 #: A batch of so many presses the inside lane. The public lane then leaves it the machine, before each batch for so
@@ -93,6 +96,7 @@ class Relay:
         self.pressure = Pressure()
         self._yields = yields
         self._held: dict[str, float] = {}
+        self._refused_until = -math.inf
         self._take, self._mark = (_TAKE, _MARK) if lane == "inside" else (_TAKE_PUBLIC, _MARK_PUBLIC)
 
     def run(self, stop: Flag) -> None:
@@ -159,7 +163,7 @@ class Relay:
 
     def _publish(self, connection: sa.Connection, rows: Sequence[Recorded]) -> None:
         messages = list(self._messages(rows))
-        unroutable = self.publisher.publish([message for message, _ in messages])
+        unroutable = self._hand_over([message for message, _ in messages])
         faultpoints.reach("after_publish_before_mark")
         sent: set[UUID] = set()
         for index, (message, ids) in enumerate(messages):
@@ -173,6 +177,24 @@ class Relay:
             # First and last tell which partitions the marks are in.
             first, last = (pick(in_order, key=attrgetter("int")) for pick in (min, max))
             execute(connection, self._mark, {"ids": in_order, "first": first, "last": last})
+
+    def _hand_over(self, messages: list[Outgoing]) -> frozenset[int]:
+        """Publish; in the public lane, a queue that refuses again what the others took is no reason to wait for it."""
+        try:
+            return self.publisher.publish(messages)
+        except QueueFull:
+            now = time.monotonic()
+            if self.lane != "public":
+                raise
+            if now > self._refused_until:
+                self._refused_until = now + REFUSAL_SECONDS
+                log.warning(
+                    "department_queue_full",
+                    service=self.db.service,
+                    remedy="rabbitmqctl list_queues name messages arguments; its department must read it or delete it",
+                )
+                raise
+            return frozenset()
 
     def _hold(self, message: Outgoing, events: int) -> None:
         if message.type not in self._held:

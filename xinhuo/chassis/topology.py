@@ -39,6 +39,11 @@ def events_exchange(publisher: str) -> str:
     return f"{publisher}.events"
 
 
+def department_exchange(code: str) -> str:
+    """Return the exchange from which a department takes the public events that it wants."""
+    return f"dept.{code}.events"
+
+
 def queue_name(service: str, handler: str) -> str:
     """Return the queue of a subscription; permanent, like the handler's name."""
     return f"{service}.{handler}"

@@ -69,6 +69,10 @@ class BrokerUnavailable(Exception):
     """The broker is away, refuses, or does not confirm in time."""
 
 
+class ManagementRefused(Exception):
+    """The broker's management knows the account not, or not as an administrator, or does not take what was sent."""
+
+
 class QueueFull(BrokerUnavailable):
     """A queue takes no more for the moment; the rest of the batch may have been published."""
 

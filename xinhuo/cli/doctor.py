@@ -37,13 +37,14 @@ def run(environment: Mapping[str, str]) -> "list[Finding]":
     from xinhuo.chassis import config
 
     from . import build
-    from .checkup import broker, databases, machine
+    from .checkup import broker, databases, machine, users
 
     settings = config.load(environment)
     found = [
         *machine.check(environment, settings),
         *databases.check(settings),
         *broker.check(settings.amqp_uri, build.full_topology(), config.SERVICES),
+        *users.check(settings, build.full_topology()),
     ]
     return sorted(found, key=lambda one: list(_SIGNS).index(one.level))
 

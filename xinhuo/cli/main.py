@@ -162,15 +162,23 @@ def db_current(
 def subs_create(
     code: Annotated[str, typer.Argument(help="部门代号（小写字母、数字、-）/ Code of the department.")],
     events: Annotated[str, typer.Option(help="事件类型，逗号分隔 / Event types, separated by commas.")],
+    rotate: Annotated[bool, typer.Option("--rotate", help="换新密码 / Give its user a new password.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """建立部门的事件出口 dept.<code>.events / Make a department's exchange, bound to the types it wants."""
+    """建立部门的事件出口 dept.<code>.events 及其用户 / Make a department's exchange, bound to its types, and its user.
+
+    The user may use names of the department's own and nothing else. It is made where XINHUO_RABBITMQ_API is set.
+    """
     from . import broker
 
     with explained():
         result = broker.create_subscription(
-            os.environ, code, [item.strip() for item in events.split(",") if item.strip()], dry_run=dry_run
+            os.environ,
+            code,
+            [item.strip() for item in events.split(",") if item.strip()],
+            dry_run=dry_run,
+            rotate=rotate,
         )
     if as_json:
         print_json(result)
@@ -178,7 +186,23 @@ def subs_create(
     typer.echo(f"{'将建立 / would make' if dry_run else '已建立 / made'}: {result['exchange']}")
     for topic in result["events"]:
         typer.echo(f"  {topic}")
+    _show_department(result)
     typer.echo("接收方法见 docs/subscribing.md / how to receive: docs/subscribing.md")
+
+
+def _show_department(made: dict[str, Any]) -> None:
+    if made["user"] is None:
+        typer.echo(
+            "没有 XINHUO_RABBITMQ_API，未建立用户；不要把自己的账号给部门 / "
+            "no user was made, for want of XINHUO_RABBITMQ_API: do not give a department an account of yours"
+        )
+    elif made["amqp_uri"]:
+        typer.echo(f"用户 / user: {made['user']}")
+        typer.echo("连接地址，只显示这一次 / its address, shown this once:")
+        typer.echo(f"  AMQP_URI={made['amqp_uri']}")
+    else:
+        kept = "将建立或核对 / would be made or checked" if made["dry_run"] else "密码不变 / its password is as it was"
+        typer.echo(f"用户 / user: {made['user']}（{kept}）")
 
 
 @subs_app.command("events")
@@ -242,13 +266,13 @@ def explained() -> Iterator[None]:
     from xinhuo.chassis.config import BadSettings
     from xinhuo.chassis.db import DatabaseUnavailable, is_outage
     from xinhuo.chassis.security import BadKeyFile
-    from xinhuo.chassis.wire import BrokerUnavailable
+    from xinhuo.chassis.wire import BrokerUnavailable, ManagementRefused
 
     from .broker import BadSubscription, TopologyDiffers
 
     try:
         yield
-    except (BadSettings, BadKeyFile, BadSubscription) as error:
+    except (BadSettings, BadKeyFile, BadSubscription, ManagementRefused) as error:
         fail(Exit.USAGE, str(error))
     except TopologyDiffers as error:
         fail(Exit.REFUSED, str(error))

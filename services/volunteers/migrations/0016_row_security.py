@@ -39,7 +39,6 @@ _POLICIES = {
     "hour_claims": (f"{_MINE} OR {_PERSON}", None),
     "reversal_requests": (f"{ALL} OR EXISTS (SELECT FROM ledger_entries AS e WHERE e.id = entry_id)", None),
     "ledger_entries": (f"{_MINE} OR {_PERSON}", None),
-    "service_spans": (_OF_VOLUNTEER, None),
     # How many persons stand behind a public figure is counted here.
     "volunteer_months": (f"{ALL_OR_PUBLIC} OR {_MINE} OR {_PERSON}", ALL),
     "imports": (_MINE, None),

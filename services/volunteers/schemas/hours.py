@@ -73,6 +73,8 @@ _LOG_HOURS = LogHours()
 class EachForItself(ListOf):
     """A list whose items stand alone: loaded, each is a ``Served`` or the ``InvalidInput`` that it deserves."""
 
+    each_for_itself = True
+
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, list):
             raise self.make_error("invalid")

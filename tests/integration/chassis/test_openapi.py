@@ -10,13 +10,13 @@ from werkzeug.test import Client
 from tests.support.services import make_service
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.errors import all_codes
-from xinhuo.chassis.web import openapi
+from xinhuo.chassis.web import guard, openapi
 from xinhuo.chassis.web.app import routes_of
 from xinhuo.cli import build
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
-STATUS = re.compile(r"[1-5]\d\d|default")
+STATUS = re.compile(r"[1-5]\d\d")
 
 
 @pytest.fixture(params=SERVICES)
@@ -78,8 +78,9 @@ def test_operations_have_unique_ids_a_summary_and_answers(document: dict[str, An
         assert method in METHODS
         assert path.startswith("/v1/")
         assert operation["summary"].strip()
-        assert set(operation) <= {"operationId", "summary", "parameters", "requestBody", "responses", "x-errors"}
-        assert "default" in operation["responses"]
+        assert set(operation) <= {"operationId", "summary", "parameters", "requestBody", "responses", "security"}
+        assert {"429", "500", "503"} <= set(operation["responses"])
+        assert any(status.startswith(("2", "3")) for status in operation["responses"])
         for status, answer in operation["responses"].items():
             assert STATUS.fullmatch(status), (method, path, status)
             assert answer["description"].strip()
@@ -135,10 +136,44 @@ def test_schemas_speak_json_schema_and_not_the_words_of_3_0(document: dict[str, 
 
 def test_documented_errors_exist(document: dict[str, Any]) -> None:
     codes = all_codes()
-    found = {code for _, _, operation in operations(document) for code in operation.get("x-errors", [])}
-    assert found <= set(codes)
-    for code in found:
-        assert codes[code].status is not None, f"{code} is an error of events"
+    for _, _, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            for code in answer.get("x-codes", []):
+                assert str(codes[code].status) == status, code
+
+
+def test_every_error_that_a_route_names_is_documented_at_it_and_who_may_ask(
+    document: dict[str, Any], name: str
+) -> None:
+    routes = {route.name: route.mark for route in routes_of(build.service_class(name))}
+    for _, _, operation in operations(document):
+        mark = routes[operation["operationId"]]
+        documented = {code for answer in operation["responses"].values() for code in answer.get("x-codes", [])}
+        assert {error.code for error in mark.errors} <= documented
+        public = (name, mark.method, mark.path) in guard.PUBLIC_ROUTES
+        assert operation["security"] == ([] if public else [{"bearer": []}])
+        assert ("token.missing" in documented) is not public
+
+
+def test_bounds_stand_in_what_comes_in_and_not_in_what_goes_out() -> None:
+    made = openapi.document(build.service_class("volunteers"))
+    schemas = made["components"]["schemas"]
+    assert schemas["CreateActivity"]["properties"]["title"] == {"type": "string", "minLength": 1, "maxLength": 200}
+    assert schemas["Approve"]["properties"]["days"]["minimum"] == 1
+    assert schemas["Activity"]["properties"]["title"] == {"type": "string"}
+    [limit] = [one for one in made["paths"]["/v1/hours"]["get"]["parameters"] if one["name"] == "limit"]
+    assert limit["schema"] == {"type": "integer", "default": 50, "minimum": 1, "maximum": 200}
+    [team] = [one for one in made["paths"]["/v1/hours"]["get"]["parameters"] if one["name"] == "team"]
+    assert team["schema"]["type"] == "string"  # there is no null in a query
+
+
+def test_answers_that_are_files_or_nothing_are_documented_as_that() -> None:
+    volunteers, portal = (openapi.document(build.service_class(name))["paths"] for name in ("volunteers", "portal"))
+    workbook = volunteers["/v1/statistics.xlsx"]["get"]["responses"]["200"]["content"]
+    assert [kind for kind in workbook if "spreadsheet" in kind]
+    assert "content" not in portal["/v1/sessions:end"]["post"]["responses"]["204"]
+    assert {"200", "201"} <= set(volunteers["/v1/hours"]["post"]["responses"])
+    assert "items" in str(portal["/v1/me/sessions"]["get"]["responses"]["200"])
 
 
 def test_a_service_serves_its_document(name: str, document: dict[str, Any]) -> None:

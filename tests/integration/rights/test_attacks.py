@@ -358,7 +358,7 @@ def test_a_unit_that_moved_is_reached_by_those_above_it_now_also_by_what_was_ask
     here, there = actor("unit_operator", unit="QU-1"), actor("unit_operator", unit="QU-2")
     world.add_unit("XX-3", "QU-1")
     world.hear_of_units()
-    place = world._place("XX-3", "DUI-3", 1)
+    place = world.place("XX-3", "DUI-3", 1)
     row = world.row(place, place.people[0])
     import_id = world.check(here, row)["id"]
     assert "DUI-3" in codes(world, here, "/v1/teams")

@@ -15,7 +15,7 @@ from kombu import Connection
 from ..topology import Queue, Topology
 from .amqp_topology import connected, declare_exchange, declare_queue
 
-MISSING, SAME, DIFFERS, RETIRED = "missing", "same", "differs", "retired"
+MISSING, SAME, DIFFERS, RETIRED, UNKNOWN = "missing", "same", "differs", "retired", "unknown"
 _MOST_ARGUMENTS = 20
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<name>[^']+)' for (?:queue|exchange) .*? in vhost .*?: received .*? but current is "
@@ -35,7 +35,7 @@ class Unequal:
 
 @dataclass(frozen=True)
 class Item:
-    """An exchange or queue at the broker; ``done`` is ``made`` or ``replaced`` after something was."""
+    """An exchange, queue, user or policy; ``done`` is ``made``, ``replaced`` or ``mended`` after it was."""
 
     kind: str
     name: str

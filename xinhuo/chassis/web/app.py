@@ -24,6 +24,8 @@ from .coalesce import Coalescer
 from .pages import Answer
 
 PROBLEM = "application/problem+json"
+#: What may stand in a path for a code.
+CODE = "[A-Za-z0-9_-]{1,64}"
 log = logs.get("http")
 
 
@@ -45,7 +47,7 @@ class Route:
 
 
 class _CodeConverter(BaseConverter):
-    regex = r"[A-Za-z0-9_-]{1,64}"
+    regex = CODE
 
 
 class HttpApp:

@@ -1,21 +1,26 @@
 """OpenAPI 3.1 from the marks of a service, and the page that shows it without internet."""
 
 import mimetypes
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import marshmallow as ma
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from marshmallow import fields as mf
 from swagger_ui_bundle import swagger_ui_path
 from werkzeug.wrappers import Request, Response
 
 from xinhuo import __version__
 
-from . import schema
-from .app import PROBLEM, HttpApp, Route, encode, routes_of
+from ..identity.rights import PUBLIC_RIGHT
+from . import refusals, schema
+from .app import CODE, PROBLEM, HttpApp, Route, encode, routes_of
+from .pages import Listed
 
+_BEARER = "bearer"
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js")
 _PAGE = """<!doctype html>
 <html lang="zh-CN"><head><meta charset="utf-8"><title>{title}</title>
@@ -43,7 +48,7 @@ fetch('/openapi.json').then(answer => answer.json()).then(document => SwaggerUIB
 """
 _PROBLEM_SCHEMA = {
     "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "detail_en"],
+    "required": ["type", "title", "status", "code", "detail", "detail_en", "trace_id"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
@@ -57,6 +62,7 @@ _PROBLEM_SCHEMA = {
             "type": "array",
             "items": {
                 "type": "object",
+                "required": ["pointer", "code", "detail", "detail_en"],
                 "properties": {
                     "pointer": {"type": ["string", "null"]},
                     "code": {"type": "string"},
@@ -70,11 +76,51 @@ _PROBLEM_SCHEMA = {
 
 
 class _Names(OpenAPIConverter):  # type: ignore[misc]  # apispec publishes no types
-    """Names our own field classes for OpenAPI."""
+    """Names our own field classes for OpenAPI, and says what they check."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.field_mapping[schema.Month] = ("string", None)
+        #: The schemas of what comes in; what goes out is not checked by them.
+        self.inputs: set[type[ma.Schema]] = set()
+        self.add_attribute_function(_bounds)
+        self.add_attribute_function(_each_for_itself)
+
+    def _field2parameter(self, field: Any, *, name: str, location: str) -> dict[str, Any]:
+        """Describe a parameter: there is no null in a query, what may be left out is left out."""
+        made: dict[str, Any] = super()._field2parameter(field, name=name, location=location)
+        shape = made["schema"]
+        if isinstance(shape["type"], list):
+            [shape["type"]] = set(shape["type"]) - {"null"}
+        if None in shape.get("enum", ()):
+            shape["enum"] = [word for word in shape["enum"] if word is not None]
+        if shape.get("default", ...) is None:
+            del shape["default"]
+        return made
+
+
+def _bounds(converter: _Names, field: Any, **_: Any) -> dict[str, Any]:
+    """Return what a field of an input must keep to, and null among the words of a choice that may be null."""
+    found = dict(getattr(field, "bounds", {})) if type(field.root) in converter.inputs else {}
+    if isinstance(field, schema.Choice) and field.allow_none:
+        found["enum"] = [*field.words, None]
+    return found
+
+
+def _each_for_itself(_converter: _Names, field: Any, ret: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Say of a list whose items stand alone that it is taken whatever an item is."""
+    return {"items": {"anyOf": [ret["items"], {}]}} if getattr(field, "each_for_itself", False) else {}
+
+
+def _with_nested(given: ma.Schema | None) -> Iterator[type[ma.Schema]]:
+    """Yield the class of a schema, and those of the schemas in it."""
+    if given is None:
+        return
+    yield type(given)
+    for field in given.fields.values():
+        inner = field.inner if isinstance(field, mf.List) else field
+        if isinstance(inner, mf.Nested):
+            yield from _with_nested(inner.schema)
 
 
 class _Plugin(MarshmallowPlugin):  # type: ignore[misc]
@@ -83,15 +129,21 @@ class _Plugin(MarshmallowPlugin):  # type: ignore[misc]
 
 def document(service_class: type) -> dict[str, Any]:
     """Return the OpenAPI document of a service class."""
+    plugin = _Plugin(schema_name_resolver=_schema_name)
     spec = APISpec(
         title=f"Xinhuo {service_class.name}",  # type: ignore[attr-defined]
         version=__version__,
         openapi_version="3.1.0",
-        plugins=[_Plugin(schema_name_resolver=_schema_name)],
+        plugins=[plugin],
         info={"description": (service_class.__doc__ or "").strip()},
     )
     spec.components.schema("Problem", _PROBLEM_SCHEMA)
-    for route in routes_of(service_class):
+    spec.components.security_scheme(_BEARER, {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    routes = routes_of(service_class)
+    plugin.converter.inputs.update(
+        one for route in routes for given in (route.accepts, route.query) for one in _with_nested(given)
+    )
+    for route in routes:
         spec.path(
             path=route.mark.path.replace(":uuid}", "}"),
             operations={route.mark.method.lower(): _operation(service_class, route)},
@@ -163,29 +215,34 @@ def _operation(service_class: type, route: Route) -> dict[str, Any]:
             "required": True,
             "content": {mark.media_type: {"schema": {"type": "string", "format": "binary"}}},
         }
+    operation["security"] = [] if mark.right == PUBLIC_RIGHT else [{_BEARER: []}]
     answer: dict[str, Any] = {"description": summary}
-    if route.returns is not None:
-        answer["content"] = {"application/json": {"schema": _answer_schema(route)}}
-    responses: dict[str, Any] = {str(mark.status): answer}
+    status = mark.status
+    if mark.produces:
+        answer["content"] = {mark.produces: {"schema": {"type": "string", "format": "binary"}}}
+    elif route.returns is not None:
+        answer["content"] = {"application/json": {"schema": _answer_schema(route, method)}}
+    elif status == 200:
+        status = 204
+    operation["responses"] = {str(one): answer for one in (status, *mark.also)}
     if route.later is not None:
         content = {"application/json": {"schema": route.later}}
-        responses["202"] = {"description": (type(route.later).__doc__ or "").strip(), "content": content}
-    responses["default"] = {
-        "description": "出错：problem+json，code 固定不变",
-        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    operation["responses"] = responses
-    if mark.errors:
-        operation["x-errors"] = sorted(error.code for error in mark.errors)  # type: ignore[attr-defined]
+        operation["responses"]["202"] = {"description": (type(route.later).__doc__ or "").strip(), "content": content}
+    for one, errors in refusals.of(route).items():
+        operation["responses"][str(one)] = {
+            "description": "；".join(f"`{error.code}` {error.title}" for error in errors),
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "x-codes": [error.code for error in errors],
+        }
     return operation
 
 
-def _answer_schema(route: Route) -> Any:
-    is_list = route.query is not None and isinstance(route.query, schema.Page)
-    if not is_list:
+def _answer_schema(route: Route, method: Any) -> Any:
+    if get_type_hints(method).get("return") is not Listed:
         return route.returns
     return {
         "type": "object",
+        "required": ["items", "after"],
         "properties": {
             "items": {"type": "array", "items": route.returns},
             "after": {"type": ["string", "null"], "description": "下一页游标"},
@@ -197,16 +254,14 @@ def _parameters(route: Route) -> list[Any]:
     parameters: list[Any] = []
     for part in route.mark.path.split("{")[1:]:
         name, _, kind = part.partition("}")[0].partition(":")
-        shape: dict[str, Any] = {"type": "string"}
-        if kind:
-            shape["format"] = kind
+        shape = {"type": "string", **({"format": kind} if kind else {"pattern": f"^{CODE}$"})}
         parameters.append({"name": name, "in": "path", "required": True, "schema": shape})
-    if route.mark.method == "POST":
+    if route.mark.method == "POST" and not route.mark.secret:
         parameters.append(
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "schema": {"type": "string", "maxLength": 255},
+                "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
                 "description": "同一键重复提交只生效一次",
             }
         )

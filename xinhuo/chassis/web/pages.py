@@ -62,6 +62,14 @@ def read_cursor(after: str | None, *parts: Callable[[str], Any]) -> tuple[Any, .
         ) from None
 
 
+def row_number(text: str) -> int:
+    """Read the number of a row in a cursor; raises ValueError for one that no column holds."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise ValueError
+    return number
+
+
 def page_of(found: Sequence[Any], limit: int, key: Callable[[Any], tuple[Any, ...]]) -> Listed:
     """Make a page from ``limit + 1`` rows read, the last one telling only that there is a next page."""
     if len(found) <= limit:

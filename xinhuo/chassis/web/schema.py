@@ -84,6 +84,11 @@ class Text(mf.String):
         super().__init__(**options)
         self._min, self._max, self._lines = min, max, lines
 
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds in the words of JSON Schema."""
+        return {"minLength": self._min, "maxLength": self._max}
+
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         text = str(super()._deserialize(value, attr, data, **kwargs)).strip()
         if self._lines:
@@ -126,6 +131,11 @@ class Integer(mf.Integer):
         options.setdefault("strict", True)
         super().__init__(**options)
         self._min, self._max = min, max
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds in the words of JSON Schema."""
+        return {"minimum": self._min, "maximum": self._max}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool | str):
@@ -272,6 +282,11 @@ class ListOf(mf.List[Any]):
     def __init__(self, inner: Any, *, min: int = 0, max: int = 1000, **options: Any) -> None:
         super().__init__(inner, **options)
         self._min, self._max = min, max
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds in the words of JSON Schema."""
+        return {"minItems": self._min, "maxItems": self._max}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, list) and not self._min <= len(value) <= self._max:

@@ -58,7 +58,7 @@ def check_uri(uri: str) -> Iterator[Finding]:
     if password.lower() in _DEFAULT_PASSWORDS or password == user:
         remedy = f"rabbitmqctl change_password {user} …，改 AMQP_URI / choose a long random one"
         yield Finding("broker.default_password", where, "", remedy)
-    if parts.scheme != "amqps" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "amqps" and not is_loopback(parts.hostname or ""):
         yield Finding("broker.no_tls", where, parts.scheme, "AMQP_URI=amqps://…:5671/…")
     if unquote(parts.path.lstrip("/")) in ("", "/"):
         yield Finding("broker.default_vhost", where, "/", "rabbitmqctl add_vhost xinhuo，改 AMQP_URI / change AMQP_URI")
@@ -157,7 +157,8 @@ def _address(uri: str) -> str:
     return f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}{parts.path}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, reached by no network."""
     if host == "localhost":
         return True
     try:
