@@ -193,7 +193,9 @@ LACKED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("who", "service", "method", "path", "right"), LACKED, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("who", "service", "method", "path", "right"), LACKED, ids=[f"{who.role} {path}" for who, _, _, path, _ in LACKED]
+)
 def test_42_a_role_without_the_right_is_told_which_one(
     doors: Doors, who: Actor, service: str, method: str, path: str, right: str
 ) -> None:
