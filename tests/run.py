@@ -111,8 +111,8 @@ def stages() -> Iterator[Stage]:
         "other-versions",
         ("unit", "contract", "integration", "e2e/test_slice.py"),
         servers=True,
-        # What our own servers refuse, who may do what, and what the stack does to whom, was shown on the versions that we
-        # ship for.
+        # What our own servers refuse, who may do what, and what the stack does to whom, was shown on the versions that
+        # we ship for.
         leave_out=("integration/traps", "integration/bad_inputs", "integration/rights/test_rights.py"),
         python=newer or sys.executable,
         postgres=Debian15Postgres if older else WheelPostgres,
