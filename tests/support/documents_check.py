@@ -10,6 +10,8 @@ from urllib.parse import unquote
 from typer.main import get_command
 
 from tests.support.documents import ROOT, Block, links, pages, shell_blocks
+from xinhuo.chassis.config import SERVICES
+from xinhuo.chassis.roles import role_of
 from xinhuo.cli.main import app
 
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -59,8 +61,8 @@ def _wrong_code(page: Path, root: Path) -> Iterator[str]:
             yield from wrong_xinhuo(code)
         elif code.startswith("make "):
             yield from _wrong_make(code, root)
-        elif re.fullmatch(r"xinhuo_[a-z_]+", code) and code not in _metrics():
-            yield f"no such metric `{code}`"
+        elif re.fullmatch(r"xinhuo_[a-z_]+", code) and code not in _metrics() and code not in map(role_of, SERVICES):
+            yield f"no such metric or role `{code}`"
         elif _PATH.fullmatch(code) and not _exists(code):
             yield f"no such path `{code}`"
 
