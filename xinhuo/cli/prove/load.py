@@ -26,6 +26,8 @@ IMPORT_ANSWER_SECONDS = 60.0
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _OFFICE = timezone(timedelta(hours=8))
 _FIRST_YEAR, _MONTHS = 2016, 120
+#: As many minutes one person takes back alone (services/volunteers/rules/second_person.yaml).
+_ONE_PERSON_REVERSES = 480
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Load:
         number = self._history.invoke("log", [slot], keyed=keyed)
         reply = await self._send(number, "/v1/hours", body, key=f"prove-{number}" if keyed else None)
         if reply is not None:
-            self._entered(number, [reply.json()["id"]])
+            self._entered(number, [reply.json()])
 
     async def _batch(self, count: int) -> None:
         items = [self._item() for _ in range(count)]
@@ -161,7 +163,7 @@ class Load:
             if refused:
                 self._history.result(number, "unknown", why="items refused", first=refused[0])
                 return
-            self._entered(number, [result["entry"]["id"] for result in results])
+            self._entered(number, [result["entry"] for result in results])
 
     async def _reverse(self, entry_id: str) -> None:
         number = self._history.invoke("reverse", entry=entry_id)
@@ -224,9 +226,9 @@ class Load:
             return {}
         return {"Authorization": f"Bearer {await asyncio.to_thread(self._bearer.token)}"}
 
-    def _entered(self, number: int, ids: list[str]) -> None:
-        self._history.result(number, "ok", ids=ids)
-        self._entries += ids
+    def _entered(self, number: int, entries: list[dict[str, Any]]) -> None:
+        self._history.result(number, "ok", ids=[entry["id"] for entry in entries])
+        self._entries += [entry["id"] for entry in entries if entry["minutes"] <= _ONE_PERSON_REVERSES]
 
     def _item(self) -> tuple[Slot, dict[str, Any]]:
         index, start, end = self._slots.take()
