@@ -22,7 +22,7 @@ WHO = ("--why", "the table takes them now", "--by", "ops-1")
 #: The cause: the table refuses these units. Every effect that does happen is written down beside it.
 CAUSE = """
 CREATE TABLE effects (code text NOT NULL, poison boolean NOT NULL);
-CREATE FUNCTION note_effect() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION note_effect() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = volunteers AS
 $$ BEGIN INSERT INTO effects VALUES (NEW.code, NEW.code LIKE 'E2E-POISON-%'); RETURN NEW; END $$;
 CREATE TRIGGER note_effect AFTER INSERT OR UPDATE ON known_units FOR EACH ROW EXECUTE FUNCTION note_effect();
 CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS

@@ -98,7 +98,7 @@ class Broken(Notify):
 def test_planted_faults_are_found(world: World, database: str) -> None:
     service = make_service(Broken, database)
     service.runtime.verifier = verifier()
-    report = fuzz(Target(world, "notify", SEED, make_app(service)), asked=300, quick=True)
+    report = fuzz(Target(world, "notify", SEED, make_app(service)), asked=300)
     service.runtime.db.close()
     found = {(one.check, one.route) for one in report.failures if "/planted/" in one.route}
     assert ("not_a_server_error", "GET /v1/planted/crash") in found

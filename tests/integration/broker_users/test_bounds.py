@@ -32,8 +32,8 @@ EVENTS = 3 * FEW
 def db(database: str) -> Iterator[Database]:
     """The database of volunteers, with an empty outbox."""
     made = Database("postgresql+psycopg" + database.removeprefix("postgresql"), "volunteers")
-    with made.transaction() as session:
-        session.execute(sa.text("TRUNCATE outbox RESTART IDENTITY"))
+    with made.as_owner() as owner:
+        owner.execute(sa.text("TRUNCATE outbox RESTART IDENTITY"))
     yield made
     made.close()
 
