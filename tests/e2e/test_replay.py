@@ -47,8 +47,8 @@ def empty_awards(one: Installation) -> None:
     """Drop the schema, as a lost disk does, and make it anew; its workers go on running."""
     db = Database(one.settings["DATABASE_URL"], "awards")
     try:
-        with db.transaction() as session:
-            session.connection().exec_driver_sql("DROP SCHEMA awards CASCADE")
+        with db.as_owner() as owner:
+            owner.exec_driver_sql("DROP SCHEMA awards CASCADE")
         migrations.upgrade(db, versions_of("awards"))
     finally:
         db.close()
