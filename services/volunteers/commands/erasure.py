@@ -4,6 +4,7 @@ The key of the person goes, and with it whatever copies of the data lie anywhere
 ledger, memberships and statistics stay as they are.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -126,10 +127,12 @@ def decide_erasure(session: Session, request_id: UUID, *, granted: bool, reason:
         _announce(session, found.volunteer_id)
 
 
-def erase(session: Session, volunteer_id: UUID, now: datetime, *, reason: str | None = None) -> None:
-    """Erase a person for good; ``reason`` is for what nobody asked for."""
-    _empty(session, volunteer_id, now)
-    _announce(session, volunteer_id, reason)
+def erase(session: Session, volunteer_ids: Sequence[UUID], now: datetime, reason: str) -> None:
+    """Erase persons for good, though nobody asked for it."""
+    for volunteer_id in volunteer_ids:
+        _empty(session, volunteer_id, now)
+    for volunteer_id in volunteer_ids:  # after all of it, for the same reason
+        _announce(session, volunteer_id, reason)
 
 
 def _empty(session: Session, volunteer_id: UUID, now: datetime) -> None:

@@ -33,9 +33,7 @@ def file_kept_until(now: datetime) -> datetime:
 
 
 def _erase(session: Session, ids: Sequence[UUID], reason: str) -> None:
-    now = database_now(session)
-    for volunteer_id in ids:
-        erase(session, volunteer_id, now, reason=reason)
+    erase(session, ids, database_now(session), reason)
 
 
 _CONSENT = (
