@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from .domain.drafts import Draft
 
+msgspec.json.Decoder(Draft)  # the first look, while there is one thread: `contracts.codec` says why
+
 metadata = sa.MetaData()
 
 _Codes = ARRAY(sa.Text)

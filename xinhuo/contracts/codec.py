@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import cache
+from threading import Lock
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -83,6 +84,9 @@ class _Wire(msgspec.Struct, Generic[D], kw_only=True, omit_defaults=True, gc=Fal
 
 _wire_decoder = msgspec.json.Decoder(_Wire[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
+#: Two threads that have msgspec 0.22 look at a struct for the first time at once crash the process: the second one uses
+#: what the first has only half described.
+_FIRST_LOOK = Lock()
 
 #: What reading bytes that are no JSON, or JSON nested thousands deep, raises.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -242,7 +246,8 @@ def decode_batch(bodies: "list[bytes]", topic: str) -> list[Envelope] | None:
 
 @cache
 def _whole_decoder_of(event_class: type[Event]) -> "msgspec.json.Decoder[list[_Wire[Event]]]":
-    return msgspec.json.Decoder(list[_Wire[event_class]])  # type: ignore[valid-type]
+    with _FIRST_LOOK:
+        return msgspec.json.Decoder(list[_Wire[event_class]])  # type: ignore[valid-type]
 
 
 def _known(topic: str) -> type[Event]:
@@ -257,7 +262,8 @@ def _known(topic: str) -> type[Event]:
 
 @cache
 def _decoder_of(event_class: type[Event]) -> "msgspec.json.Decoder[Event]":
-    return msgspec.json.Decoder(event_class)
+    with _FIRST_LOOK:
+        return msgspec.json.Decoder(event_class)
 
 
 def _without_values(error: Exception) -> str:

@@ -52,6 +52,9 @@ class LogHours(Schema):
         return Served(**data)
 
 
+msgspec.json.Decoder(Served)  # the first look, while there is one thread: `contracts.codec` says why
+
+
 def _quickly(item: Any) -> Served | None:
     try:
         served = msgspec.convert(item, Served)
