@@ -55,6 +55,7 @@ volunteers = sa.Table(
     sa.Column("id_number_index", sa.LargeBinary),
     sa.Column("registered_at", sa.DateTime(timezone=True)),
     sa.Column("verified_at", sa.DateTime(timezone=True)),
+    sa.Column("waits_since", sa.DateTime(timezone=True)),
     sa.Column("suspended_for", sa.Text),
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from threading import Thread
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -10,11 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from services.volunteers.commands import consents, people
+from services.volunteers.commands import consents, people, retention
 from services.volunteers.service import Volunteers
 from tests.support.hours import id_number, know_units
 from tests.support.installation import called
 from tests.support.services import KEYS, fetch, make_service, recorded
+from tests.support.waiting import wait_for
 from xinhuo.chassis import audit, partitions
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.db import Database, database_now
@@ -291,14 +293,55 @@ def test_a_childs_data_go_a_year_after_the_end_of_the_year_in_which_the_consent_
 def test_a_child_to_whom_no_guardian_consented_is_forgotten_after_ninety_days(office: Volunteers) -> None:
     born = date(datetime.now(UTC).year - 9, 1, 1)
     old, young = _registered(office, born), _registered(office, born)
-    adult = _registered(office, date(1980, 1, 1))
+    gone = _registered(office, born)
+    adult, corrected = _registered(office, date(1980, 1, 1)), _registered(office, date(1981, 1, 1))
     now = now_of(office)
-    for person, age in ((old, 91), (young, 89), (adult, 2000)):
-        execute(office, "UPDATE volunteers SET registered_at = :at WHERE id = :id", at=now - age * DAY, id=person)
+    for person, age in ((old, 91), (young, 89), (gone, 91)):
+        execute(office, "UPDATE volunteers SET waits_since = :at WHERE id = :id", at=now - age * DAY, id=person)
+    for person in (adult, corrected):
+        execute(office, "UPDATE volunteers SET registered_at = :at WHERE id = :id", at=now - 2000 * DAY, id=person)
+    # A child that left without ever a consent, and an adult who is found to be a child today.
+    execute(office, "UPDATE volunteers SET state = 'left' WHERE id = :id", id=gone)
+    execute(office, "UPDATE volunteers SET state = 'pending_guardian' WHERE id = :id", id=corrected)
 
     remove(office)
 
-    assert [_erased(office, person) for person in (old, young, adult)] == [True, False, False]
+    found = [_erased(office, person) for person in (old, young, gone, adult, corrected)]
+    assert found == [True, False, True, False, False]
+
+
+def test_a_child_whose_guardian_consented_while_the_job_looked_stays(office: Volunteers) -> None:
+    child = _registered(office, date(datetime.now(UTC).year - 9, 1, 1))
+    execute(
+        office, "UPDATE volunteers SET waits_since = :at WHERE id = :id", at=now_of(office) - 91 * DAY, id=child
+    )  # fmt: skip
+    [removal] = (one for one in retention.REMOVALS if one.rule == "never_consented")
+    held_up = replace(removal, due=f"(SELECT pg_advisory_xact_lock_shared(77) IS NOT NULL) AND {removal.due}")
+    erased: list[int] = []
+
+    def look() -> None:
+        with office.runtime.db.transaction() as session:
+            limit = now_of(office) - 90 * DAY
+            erased.append(held_up.take(session, limit, ZoneInfo("Asia/Shanghai"), "test"))
+
+    looking = Thread(target=look)
+    with office.runtime.db.as_owner() as other:
+        other.execute(sa.text("SELECT pg_advisory_xact_lock(77)"))
+        looking.start()
+        waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted"
+        wait_for(lambda: bool(fetch(office, waiting)), 20, "the job to look")
+        other.execute(
+            sa.text(
+                "INSERT INTO consent_records (id, volunteer_id, purpose, text_version, given_by, guardian, how,"
+                " given_on, recorded_at) VALUES (gen_random_uuid(), :id, 'registration', '1', 'guardian', 'p1.x',"
+                " 'paper', current_date, now())"
+            ),
+            {"id": child},
+        )
+    looking.join(20)
+
+    assert erased == [0]
+    assert not _erased(office, child)
 
 
 def test_what_a_law_obliges_to_keep_stays_however_old_it_is(services: dict[str, Service], office: Volunteers) -> None:

@@ -44,6 +44,11 @@ def allow(connection: Any, service: str) -> None:
     connection.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
     for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
         connection.execute(sa.text(f'GRANT {rights} ON ALL {kind} IN SCHEMA "{service}" TO {role}'))
+    connection.execute(sa.text(f'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA "{service}" FROM PUBLIC'))
+    connection.execute(sa.text(f'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA "{service}" TO {role}'))
+    if connection.scalar(sa.text("SELECT to_regproc(:name)"), {"name": f'"{service}".audit_chain'}):
+        # It runs as the owner: on a table of somebody's own it would move the head of the log.
+        connection.execute(sa.text(f'REVOKE EXECUTE ON FUNCTION "{service}".audit_chain FROM {role}'))
     for table, rights in _KEPT.items():
         name = f'"{service}".{table}'
         if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}):

@@ -132,6 +132,8 @@ def withdraw_consent(session: Session, consent_id: UUID, *, now: datetime) -> No
         raise rules.ConsentNotFound(str(consent_id))
     rules.check_withdrawer(actor.role if actor else "system", row["given_by"])
     by = actor.subject if actor else None
+    # The person before anything of his, as everybody does.
+    session.execute(sa.select(volunteers.c.id).where(volunteers.c.id == row["volunteer_id"]).with_for_update())
     if session.scalar(_WITHDRAW, {"id": consent_id, "now": now, "by": by}) is None:
         return
     volunteer_id: UUID = row["volunteer_id"]
@@ -144,7 +146,7 @@ def withdraw_consent(session: Session, consent_id: UUID, *, now: datetime) -> No
 
 def _person(session: Session, volunteer_id: UUID) -> Mapping[Any, Any] | None:
     wanted = _PERSON.select_from(sealed.WITH_KEYS).where(volunteers.c.id == volunteer_id, *reach.people(session))
-    return session.execute(wanted).mappings().one_or_none()
+    return session.execute(wanted.with_for_update(of=volunteers)).mappings().one_or_none()
 
 
 def _sealed(key: PersonKey, guardian: Mapping[str, Any] | None) -> str | None:

@@ -56,7 +56,7 @@ REMOVALS = (
     ),
     Removal(
         "volunteers",
-        f"state = 'pending_guardian' AND registered_at < :limit AND NOT {_CONSENT.format('')}",
+        f"waits_since < :limit AND state <> 'erased' AND NOT {_CONSENT.format('')}",
         rule="never_consented",
         by=_erase,
         at_once=_PERSONS_AT_ONCE,

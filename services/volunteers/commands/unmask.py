@@ -13,6 +13,7 @@ from xinhuo.chassis.db import Database, database_now
 from xinhuo.chassis.errors import RuleError
 from xinhuo.chassis.identity.actor import Access, Reach, access_of, grant
 from xinhuo.chassis.ids import new_id
+from xinhuo.chassis.row_security import narrow
 from xinhuo.chassis.security import Keys
 
 from .. import domain, reach, sealed
@@ -50,6 +51,7 @@ def unmask(
     """
     with db.transaction() as session:
         grant(session, access)
+        narrow(session, access)
         outcome = _unmasked(session, keys, volunteer_id, fields, reason)
     if isinstance(outcome, RuleError):
         raise outcome

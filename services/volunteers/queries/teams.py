@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
 
 from .. import reach
@@ -17,11 +18,9 @@ _MEMBERS = sa.select(sa.func.count()).where(team_members.c.team_code == teams.c.
 
 def team(session: Session, code: str) -> dict[str, Any]:
     """Return one team with the number of its members; raises ``TeamNotFound``."""
-    found = (
-        session.execute(sa.select(teams, _MEMBERS).where(teams.c.code == code, *reach.of_teams(session)))
-        .mappings()
-        .one_or_none()
-    )
+    wanted = sa.select(teams, _MEMBERS).where(teams.c.code == code, *reach.of_teams(session))
+    with wide(session):  # how many there are is public, who they are is not
+        found = session.execute(wanted).mappings().one_or_none()
     if found is None:
         raise registry.TeamNotFound(code)
     return dict(found)
@@ -36,5 +35,6 @@ def teams_list(session: Session, query: Mapping[str, Any]) -> Listed:
         statement = statement.where(teams.c.code > cursor[0])
     if query.get("unit") is not None:
         statement = statement.where(teams.c.unit_code == query["unit"])
-    found = [dict(row) for row in session.execute(statement).mappings()]
+    with wide(session):
+        found = [dict(row) for row in session.execute(statement).mappings()]
     return page_of(found, query["limit"], lambda row: (row["code"],))

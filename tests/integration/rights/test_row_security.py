@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from services.notices import reach as reach_of_notices
 from services.volunteers import reach as reach_of_volunteers
+from tests.support.services import deliver, delivery_of, recorded
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.db import Database, rows
 from xinhuo.chassis.identity import reached
@@ -348,6 +349,47 @@ def test_a_head_of_ones_own_making_does_not_deceive_the_chain(world: World) -> N
         )
         assert session.scalar(sa.text(before)) == number + 1
         session.rollback()
+
+
+def test_the_chain_of_the_audit_log_runs_on_no_table_of_somebodys_own(world: World) -> None:
+    trigger = "CREATE TRIGGER forge BEFORE INSERT ON forged FOR EACH ROW EXECUTE FUNCTION volunteers.audit_chain()"
+    with db_of(world, "volunteers").transaction() as session:
+        session.execute(sa.text("CREATE TEMPORARY TABLE forged (LIKE audit_log)"))
+        with pytest.raises(ProgrammingError, match="permission denied for function"):
+            session.execute(sa.text(trigger))
+        session.rollback()
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_who_is_foreign_is_not_unmasked_when_the_query_forgets_the_reach(world: World) -> None:
+    ask = Ask(f"/v1/volunteers/{world.there.volunteer}:unmask", {"fields": ["name"], "reason": "核对报名表上的姓名"})
+    answer = world.ask(world.operators[world.here.unit], "volunteers", "POST", ask)
+    assert (answer.status_code, (answer.json or {})["code"]) == (404, "volunteer.not_found")
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "field"),
+    [
+        ("unit_operator", "/v1/volunteers/{volunteer}", "minutes_total"),
+        ("team_leader", "/v1/volunteers/{volunteer}", "minutes_total"),
+        ("volunteer", "/v1/teams/{team}", "members"),
+        ("guardian", "/v1/teams/{team}", "members"),
+        ("unit_operator", "/v1/statistics?group_by=volunteer&unit={unit}", "items"),
+    ],
+)
+def test_the_lock_changes_no_figure_that_may_be_seen(world: World, role: str, path: str, field: str) -> None:
+    """Hours served elsewhere, and people of elsewhere who served here, count for whoever may see the sum."""
+    guest, here = world.there.people[1], world.here
+    world.make("volunteers", "/v1/hours", world.hours(world.there, here.people[0]))
+    world.make("volunteers", "/v1/hours", world.hours(here, guest))
+    service: Any = world.services["volunteers"]
+    for one in recorded(service):
+        if one.type.startswith("volunteers.hours_"):
+            deliver(service, "keep_statistics", [delivery_of(one.data, event_id=one.id)])
+    ask = Ask(path.format(volunteer=here.volunteer, team=here.team, unit=here.unit))
+    seen_by_role = (world.ask(world.actors[role][0], "volunteers", "GET", ask).json or {})[field]
+    assert seen_by_role == (world.ask(world.actors["clerk"][0], "volunteers", "GET", ask).json or {})[field]
+    assert seen_by_role
 
 
 def test_a_connection_that_says_nothing_sees_nobody(world: World) -> None:

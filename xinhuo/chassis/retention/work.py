@@ -57,7 +57,10 @@ class Removal:
         bound = {"limit": limit, "zone": str(zone), "most": self.at_once}
         chosen = f"FROM {self.table} WHERE {self.due} LIMIT :most FOR UPDATE SKIP LOCKED"
         if self.by is not None:
-            ids = session.scalars(sa.text(f"SELECT id {chosen}"), bound).all()
+            held = session.scalars(sa.text(f"SELECT id {chosen}"), bound).all()
+            # Now that nobody else has them: a consent may have come while the first question went through the table.
+            still = sa.text(f"SELECT id FROM {self.table} WHERE id = ANY(:held) AND ({self.due}) ORDER BY id")  # noqa: S608
+            ids = session.scalars(still, {**bound, "held": list(held)}).all()
             if ids:
                 self.by(session, ids, reason)
             return len(ids)
