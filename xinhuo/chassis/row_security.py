@@ -57,7 +57,7 @@ def narrow(session: Session, access: Access) -> None:
 def wide(session: Session) -> Iterator[None]:
     """Let what is done within see every row: for rules about a whole person, wherever he serves.
 
-    What is found so must not be shown to who asked.
+    Of what is found so, who asked is shown sums at most, and what the query itself keeps within his reach.
     """
     narrowed = session.info.get(_KEY)
     if narrowed is None:

@@ -23,7 +23,7 @@ from ..domain import claims as rules
 from ..domain.claims import ClaimState
 from ..models import Entered, Entry, Served, hour_claims, volunteers
 from .hours import Origin, check_one, lock_volunteers, log_hours
-from .parties import party
+from .parties import decided, party
 from .person_keys import give_key
 
 _INSERT = sa.insert(hour_claims)
@@ -173,15 +173,7 @@ def _decide(
     reason: str | None = None,
     entry_id: UUID | None = None,
 ) -> None:
-    decision = {
-        "state": state.value,
-        "decided_by": by.account,
-        "decided_as": by.role,
-        "decided_by_person": by.person,
-        "decided_at": now,
-        "reason": reason,
-        "entry_id": entry_id,
-    }
+    decision = {**decided(by, state, now, reason), "entry_id": entry_id}
     session.execute(_DECIDE, {"id": claim["id"], **decision})
     audit.record(
         session, f"claim.{state.value}", "claim", claim["id"],

@@ -21,7 +21,7 @@ from ..domain.claims import ReversalState
 from ..models import Entry, ledger_entries, reversal_requests
 from .hours import reverse_entries
 from .limits import second_person
-from .parties import party
+from .parties import decided, party
 
 _reversal = ledger_entries.alias("reversal")
 _SIZE = sa.select(ledger_entries.c.minutes, _reversal.c.id.label("reversed_by")).select_from(
@@ -136,15 +136,7 @@ def _decide(
     reason: str | None = None,
     reversal_id: UUID | None = None,
 ) -> None:
-    decision = {
-        "state": state.value,
-        "decided_by": by.account,
-        "decided_as": by.role,
-        "decided_by_person": by.person,
-        "decided_at": now,
-        "reason": reason,
-        "reversal_id": reversal_id,
-    }
+    decision = {**decided(by, state, now, reason), "reversal_id": reversal_id}
     session.execute(_DECIDE, {"id": request["id"], **decision})
     audit.record(
         session, f"reversal.{state.value}", "ledger_entry", request["entry_id"],

@@ -2,39 +2,29 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis.security import Keys
-from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
+from xinhuo.chassis.web.pages import Listed
 
-from .. import domain, reach, sealed
-from ..models import consent_records, person_keys
-
-_SHOWN = sa.select(*consent_records.c, *sealed.KEY).select_from(
-    consent_records.outerjoin(person_keys, person_keys.c.volunteer_id == consent_records.c.volunteer_id)
-)
+from .. import domain, sealed
+from ..models import consent_records
+from .of_person import page_of_person, with_key
 
 
 def consent(session: Session, keys: Keys, consent_id: UUID) -> dict[str, Any]:
     """Return one consent that is known to be there."""
-    row = session.execute(_SHOWN.where(consent_records.c.id == consent_id)).mappings().one()
+    row = session.execute(with_key(consent_records).where(consent_records.c.id == consent_id)).mappings().one()
     return _masked(keys, row)
 
 
 def consents_list(session: Session, keys: Keys, volunteer_id: UUID, query: Mapping[str, Any]) -> Listed:
     """Return a page of the consents of a person, the oldest first; raises ``VolunteerNotFound``."""
-    if not reach.reaches_volunteer(session, volunteer_id):
-        raise domain.VolunteerNotFound(str(volunteer_id))
-    wanted = _SHOWN.where(consent_records.c.volunteer_id == volunteer_id)
-    wanted = wanted.order_by(consent_records.c.id).limit(query["limit"] + 1)
-    if cursor := read_cursor(query["after"], UUID):
-        wanted = wanted.where(consent_records.c.id > cursor[0])
-    found = [_masked(keys, row) for row in session.execute(wanted).mappings()]
-    return page_of(found, query["limit"], lambda row: (row["id"],))
+    return page_of_person(session, consent_records, volunteer_id, query, partial(_masked, keys))
 
 
 def guardian_of(keys: Keys, row: Mapping[Any, Any]) -> dict[str, str] | None:

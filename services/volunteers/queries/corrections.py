@@ -2,34 +2,24 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from xinhuo.chassis.security import Keys
-from xinhuo.chassis.web.pages import Listed, page_of, read_cursor
+from xinhuo.chassis.web.pages import Listed
 
-from .. import domain, reach, sealed
-from ..models import corrections, person_keys
+from .. import sealed
+from ..models import corrections
+from .of_person import page_of_person
 from .people import MASKS
-
-_SHOWN = sa.select(*corrections.c, *sealed.KEY).select_from(
-    corrections.outerjoin(person_keys, person_keys.c.volunteer_id == corrections.c.volunteer_id)
-)
 
 
 def corrections_list(session: Session, keys: Keys, volunteer_id: UUID, query: Mapping[str, Any]) -> Listed:
     """Return a page of the corrections of a person, the oldest first; raises ``VolunteerNotFound``."""
-    if not reach.reaches_volunteer(session, volunteer_id):
-        raise domain.VolunteerNotFound(str(volunteer_id))
-    wanted = _SHOWN.where(corrections.c.volunteer_id == volunteer_id)
-    wanted = wanted.order_by(corrections.c.id).limit(query["limit"] + 1)
-    if cursor := read_cursor(query["after"], UUID):
-        wanted = wanted.where(corrections.c.id > cursor[0])
-    found = [_masked(keys, row) for row in session.execute(wanted).mappings()]
-    return page_of(found, query["limit"], lambda row: (row["id"],))
+    return page_of_person(session, corrections, volunteer_id, query, partial(_masked, keys))
 
 
 def was_before(keys: Keys, row: Mapping[Any, Any]) -> dict[str, Any] | None:
