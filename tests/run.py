@@ -87,6 +87,8 @@ def stages() -> Iterator[Stage]:
     # Each adapter once: threads in the environment that it is for.
     yield Stage("conformance", ("conformance",), servers=True, only="not threads")
     yield Stage("e2e", ("e2e",), servers=True)
+    # What is deployed: images, manifests, monitoring, backup. It installs what it needs from Debian's packages.
+    yield Stage("deploy", ("deploy",), servers=True, quick=False)
     # Proofs have servers of their own, and would disturb each other.
     yield Stage("faults", ("faults",), servers=True, leave_out=("faults/nightly",), workers=0)
     # What runs without a broker runs on threads in the stages above, too, and imports neither of the two there;

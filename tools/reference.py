@@ -88,6 +88,10 @@ def settings_page() -> str:
         "and names every bad one. The values of secret settings are never printed.",
         "所有设置都是环境变量，启动时一并检查；有误则不启动并逐一列出。标为机密的值不会被打印。",
         "",
+        "A secret setting may stand in a file instead: `DATABASE_URL_FILE=/run/secrets/database-url`. Set only one of",
+        "the two. The file is read at start.",
+        "机密设置也可写在文件里：`DATABASE_URL_FILE=/run/secrets/database-url`。两者只能设一个；启动时读取。",
+        "",
         *table(("Variable 变量", "Default 默认", "Form 格式", "Meaning 含义", "Secret 机密"), rows),
     ]
     return "\n".join(lines) + "\n"

@@ -7,9 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.e2e.test_switching import MEMBERS, PATIENCE, Fleet
+from tests.e2e.test_switching import MEMBERS
 from tests.support.broker_users import connected, department, uris_of
 from tests.support.campaign import WHOLE_DAY, make_campaign
+from tests.support.fleet import PATIENCE, Fleet
 from tests.support.installation import SERVICES, Installation, xinhuo
 from tests.support.messages import Message, publish
 from tests.support.rabbit import RabbitNode

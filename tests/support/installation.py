@@ -271,6 +271,8 @@ class Installation:
         """Return the URL of its database, where each service has a schema."""
         if "DATABASE_URL" in self.settings:
             return self.settings["DATABASE_URL"]
+        if "DATABASE_URL_FILE" in self.settings:
+            return Path(self.settings["DATABASE_URL_FILE"]).read_text().strip()
         password = (self.data / "postgres-password").read_text().strip()
         port = (self.data / "postgres" / "postmaster.pid").read_text().splitlines()[3]
         return f"postgresql://xinhuo:{password}@{LOOPBACK}:{port}/xinhuo"

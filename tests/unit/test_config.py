@@ -124,6 +124,45 @@ def test_the_value_of_a_secret_setting_is_not_repeated(variable):
     assert variable in shown
 
 
+@pytest.mark.parametrize("variable", config.secret_variables())
+def test_a_secret_setting_may_stand_in_a_file(variable, tmp_path):
+    text = {"XINHUO_KEY_COMMAND": "/bin/vault read", "XINHUO_SERVICE_KEY": "xhk_a.b", "AMQP_URI": "amqp://mq/v",
+            "XINHUO_RABBITMQ_API": "http://mq:15672"}.get(variable, "postgresql://db/xinhuo")  # fmt: skip
+    (tmp_path / "secret").write_text(text + "\n")
+    others = {"XINHUO_OIDC_ISSUER": "http://id", "XINHUO_OIDC_CLIENT_ID": "x",
+              "XINHUO_OIDC_REDIRECT_URL": "http://h/back"} if "OIDC" in variable else {}  # fmt: skip
+    by_file = config.load({f"{variable}_FILE": str(tmp_path / "secret"), **others})
+    assert by_file == config.load({variable: text, **others})
+    assert by_file != config.load({})
+
+
+def test_a_file_of_a_secret_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadSettings) as caught:
+        config.load(
+            {
+                "AMQP_URI_FILE": str(tmp_path / "missing"),
+                "DATABASE_URL_FILE": str(tmp_path / "empty"),
+                "NOTIFY_DATABASE_URL_FILE": str(tmp_path / "bytes"),
+                "XINHUO_SERVICE_KEY_FILE": str(tmp_path / "empty"),
+                "XINHUO_SERVICE_KEY": "xhk_a.b",
+            }
+        )
+    assert [problem.partition("_FILE")[0] for problem in caught.value.problems] == [
+        "AMQP_URI", "DATABASE_URL", "XINHUO_SERVICE_KEY", "NOTIFY_DATABASE_URL",
+    ]  # fmt: skip
+    assert "No such file" in caught.value.problems[0]
+    assert "只能设一个" in caught.value.problems[2]
+
+
+def test_what_is_wrong_in_a_file_of_a_secret_is_not_repeated(tmp_path):
+    (tmp_path / "secret").write_text("mysql://root:hunter2@db.example")
+    with pytest.raises(BadSettings) as caught:
+        config.load({"DATABASE_URL_FILE": str(tmp_path / "secret")})
+    assert "hunter2" not in f"{caught.value}{caught.value.problems}"
+
+
 def test_addresses_with_passwords_are_secret():
     assert SECRETS == [
         "AMQP_URI", "XINHUO_RABBITMQ_API", "DATABASE_URL", "XINHUO_KEY_COMMAND", "XINHUO_SERVICE_KEY",

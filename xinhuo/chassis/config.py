@@ -13,6 +13,8 @@ ADAPTERS = ("nameko", "threads")
 #: The settings that each service has for itself.
 DATABASE_URL_OF = "{}_DATABASE_URL"
 URL_OF = "XINHUO_{}_URL"
+#: What is put after the name of a secret setting when a file holds its value.
+IN_FILE = "_FILE"
 _OIDC = tuple(f"XINHUO_OIDC_{what}" for what in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET", "REDIRECT_URL"))
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (recognised, not listened to)
 
@@ -301,11 +303,12 @@ def form_of(parse: Callable[[str], Any]) -> str:
 def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
     """Read the settings of a process.
 
-    Raises BadSettings naming every setting that cannot be used and the form it must have;
-    values of secret settings are not repeated.
+    A secret setting may stand in a file that ``<VARIABLE>_FILE`` names. Raises BadSettings naming every setting that
+    cannot be used and the form it must have; values of secret settings are not repeated.
     """
     values: dict[str, Any] = {}
-    problems = []
+    problems: list[str] = []
+    environment = _with_secrets_from_files(environment, problems)
     for item in fields(Settings):
         variable = item.metadata.get("variable")
         text = environment.get(variable, "").strip() if variable else ""
@@ -328,6 +331,32 @@ def load(environment: Mapping[str, str], **overrides: Any) -> Settings:
     values["service_urls"] = addresses
     values.update({name: value for name, value in overrides.items() if value is not None})
     return Settings(**values)
+
+
+def secret_variables() -> list[str]:
+    """Return the names of the secret settings, which may stand in files."""
+    of_services = [DATABASE_URL_OF.format(service.upper()) for service in SERVICES]
+    return [item.metadata["variable"] for item in fields(Settings) if item.metadata.get("secret")] + of_services
+
+
+def _with_secrets_from_files(environment: Mapping[str, str], problems: list[str]) -> Mapping[str, str]:
+    given = dict(environment)
+    for variable in secret_variables():
+        file = environment.get(variable + IN_FILE, "").strip()
+        if not file:
+            continue
+        if environment.get(variable, "").strip():
+            problems.append(f"{variable}{IN_FILE}：与 {variable} 只能设一个 / must be: set without {variable}")
+            continue
+        try:
+            given[variable] = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            problems.append(f"{variable}{IN_FILE}={file!r}：文件读不出 / must be: a file that can be read ({why})")
+            continue
+        if not given[variable]:
+            problems.append(f"{variable}{IN_FILE}={file!r}：文件是空的 / must be: a file that is not empty")
+    return given
 
 
 def _of_each_service(
