@@ -23,7 +23,7 @@ from cheroot import server, wsgi
 from cheroot.workers import threadpool
 
 from .. import logs
-from .heads import FIELD, MOST_FIELDS, SLOWEST
+from .heads import MOST_FIELDS, SLOWEST, field_of
 
 log = logs.get("http_server")
 _HEAD_LIMIT = 64 * 1024
@@ -98,13 +98,13 @@ class _Fields:
         """Read until the empty line."""
         count = 0
         while (line := source.readline()) not in {b"\r\n", b"\n"}:
-            field = FIELD.fullmatch(line)
+            field = field_of(line)
             if field is None:
                 raise ValueError("Illegal header line.")
             count += 1
             if count > MOST_FIELDS:
                 raise _TooManyFields
-            name, value = field[1].title(), field[2]
+            name, value = field[0].title(), field[1]
             if b"_" in name:  # in the environment it would pass for the same name with a dash
                 continue
             if name == b"Content-Length" and (name in fields or not value.isdigit()):

@@ -12,7 +12,7 @@ import eventlet
 import eventlet.wsgi
 
 from .. import logs
-from .heads import FIELD, MOST_FIELDS, SLOWEST
+from .heads import MOST_FIELDS, SLOWEST, field_of
 
 log = logs.get("http_server")
 
@@ -93,6 +93,11 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(explain)s\n"
 
+    def setup(self) -> None:
+        """Prepare the connection; names in our answers are written as they should be."""
+        super().setup()
+        self.capitalize_response_headers = False
+
     def _read_request_line(self) -> Any:
         try:
             # Between two requests nothing is in the buffer, and a line may idle for the socket's time-out.
@@ -128,10 +133,10 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
         self.requestline = f"{self.command} {self.path} HTTP/1.1"
         pairs: list[tuple[str, str]] = []
         while (read := self.rfile.readline()) not in {b"\r\n", b"\n"}:
-            field = FIELD.fullmatch(read)
+            field = field_of(read)
             if field is None:
                 return self._refuse(HTTPStatus.BAD_REQUEST)
-            pairs.append((field[1].decode(), field[2].decode("latin-1")))
+            pairs.append((field[0].decode(), field[1].decode("latin-1")))
             if len(pairs) > MOST_FIELDS:
                 return self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self.headers = Fields(pairs)

@@ -99,21 +99,19 @@ class HttpApp:
         started = time.perf_counter()
         with trace.traced(environ.get("HTTP_TRACEPARENT")):
             response, label = self._respond(request)
-            response.headers["Xinhuo-Trace-Id"] = trace.trace_id() or ""
-            response.headers["X-Content-Type-Options"] = "nosniff"
-            response.headers["Referrer-Policy"] = "no-referrer"
-            response.headers.setdefault("Content-Security-Policy", _POLICY)
-            response.headers.setdefault("Cache-Control", "no-store")
+            always = [("Xinhuo-Trace-Id", trace.trace_id() or ""), *_ALWAYS]
         service = self.service.name
         method = request.method if request.method in _METHODS else "OTHER"
         _requests(service, label, method, response.status_code).inc()
         _seconds(service, label, method).observe(time.perf_counter() - started)
         if method == "HEAD" or response.status_code == 204 or not response.is_sequence or response.location:
+            response.headers.extend(_missing(response.headers.to_wsgi_list(), always))
             return response(environ, start_response)
         # An answer of known length without an address in it needs nothing of what werkzeug looks at.
         body = response.get_data()
-        response.headers["Content-Length"] = str(len(body))
-        start_response(response.status, response.headers.to_wsgi_list())
+        headers = response.headers.to_wsgi_list()
+        headers += _missing(headers, [*always, ("Content-Length", str(len(body)))])
+        start_response(response.status, headers)
         return [body]
 
     def _respond(self, request: Request) -> tuple[Response, str]:
@@ -265,6 +263,12 @@ class HttpApp:
 
 #: Answers are no pages: whatever a browser takes one for, it loads and runs nothing, and shows it in no frame.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
+_ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", _POLICY),
+    ("Cache-Control", "no-store"),
+)
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Content-Disposition", "Retry-After")
 _NO_QUERY = schema.Schema()
@@ -307,6 +311,12 @@ def _rule(path: str) -> str:
             kind, rest = "uuid", rest[len("#uuid") :]
         rule += f"<{kind}:{name}>{rest}"
     return rule
+
+
+def _missing(headers: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those wanted headers that an answer does not set itself."""
+    there = {name.lower() for name, _ in headers}
+    return [header for header in wanted if header[0].lower() not in there]
 
 
 def _if_match(request: Request) -> str:

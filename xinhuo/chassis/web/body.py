@@ -42,7 +42,8 @@ def read(request: Request, limit: int) -> bytes:
             "请求同时带有 Content-Length 与 Transfer-Encoding，请只用其一。",
             "The request has both Content-Length and Transfer-Encoding; send one of them.",
         )
-    announced = request.content_length
+    length = given.get("CONTENT_LENGTH", "")
+    announced = int(length) if length.isdecimal() and len(length) < 19 and not chunked else None
     if announced is not None and announced > limit:
         raise _too_large(limit)
     try:
