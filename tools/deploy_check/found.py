@@ -16,4 +16,8 @@ class Found:
 
     def problem(self, where: object, wrong: str, do: str) -> None:
         """Say what is wrong in a file, and what to do."""
-        self.problems.append(f"{where}: {wrong}: {do}")
+        self.problems.append(f"{where}: {' '.join(wrong.split())}: {do}")
+
+
+class ToolMissing(Exception):
+    """A program that a check needs is not here and cannot be installed; the text names it, in Chinese and English."""
