@@ -1,7 +1,7 @@
 """Checks what is under deploy/: `make deploy-check`.
 
-Prints what each module checked and each problem as `file: what is wrong: what to do`; its last line is one JSON object of
-counts. Exit code 0 when all is well, 1 when there is a problem, 3 when a program that a check needs is missing.
+Prints what each module checked and each problem as `file: what is wrong: what to do`; its last line is one JSON object
+of counts. Exit code 0 when all is well, 1 when there is a problem, 3 when a program that a check needs is missing.
 """
 
 import argparse

@@ -38,7 +38,7 @@ def check(root: Path) -> Found:
             metadata = item.body["metadata"]
             files[f"{item.body['kind']}.{metadata.get('namespace', 'default')}.{metadata['name']}"] = item.where
         said = programs.run(
-            programs.checkov(root),
+            programs.checkov(),
             *("--directory", folder, "--framework", "kubernetes", "--output", "json", "--compact", "--quiet"),
             *("--skip-download", "--skip-check", ",".join(SKIPPED)),
         )

@@ -1,7 +1,7 @@
-"""Each object of an operator's own kind is true to its schema in schemas/, which knows every field that may be there.
+"""Each object of an operator's own kind is true to its schema in schemas/, which names every field.
 
-kubernetes-validate has no schemas for them, and kubectl asks a cluster. The schemas are written from the operators' CRDs,
-smaller and stricter: a field that is not in them is a mistake, or is to be added from the CRD.
+kubernetes-validate has no schemas for them, and kubectl asks a cluster. The schemas are written from the operators'
+CRDs, smaller and stricter: a field that is not in them is a mistake, or is to be added from the CRD.
 """
 
 import functools
@@ -10,7 +10,6 @@ from typing import Any
 
 import jsonschema
 import yaml
-from referencing import Resource
 from referencing.jsonschema import DRAFT202012
 
 from . import kubernetes, rendered
@@ -89,6 +88,5 @@ def _strict(schema: Any) -> Any:
 def _validator(name: str) -> Any:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **kinds()[name]}
     jsonschema.Draft202012Validator.check_schema(schema)
-    registry: Any = kubernetes.definitions(_KUBERNETES)
-    resource: Any = Resource(contents=schema, specification=DRAFT202012)
-    return jsonschema.Draft202012Validator(schema, registry=registry.with_resource("", resource))
+    registry = kubernetes.definitions(_KUBERNETES).with_resource("", DRAFT202012.create_resource(schema))
+    return jsonschema.Draft202012Validator(schema, registry=registry)

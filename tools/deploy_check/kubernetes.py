@@ -1,8 +1,8 @@
 """Each object of Kubernetes itself is true to its schema, strictly: in an old, a middle and a new version.
 
-The schemas are those of the package kubernetes-validate, as `kubernetes-validate --strict` uses them, which refuse fields
-that Kubernetes does not know. Its command reads four megabytes for each object and stops at the first error, so they are
-read here, once for each kind.
+The schemas are those of the package kubernetes-validate, as `kubernetes-validate --strict` uses them: they refuse what
+Kubernetes does not know. That command reads them anew for each object and stops at the first error; here they are read
+once for each kind, and all errors are told.
 """
 
 import functools

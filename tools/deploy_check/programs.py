@@ -11,6 +11,7 @@ from tests.support import apt
 
 from .found import ToolMissing
 
+ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 300
 
 
@@ -36,12 +37,12 @@ def of_debian(name: str, package: str) -> str:
 
 
 @functools.cache
-def checkov(root: Path) -> str:
+def checkov() -> str:
     """Return checkov in its own environment, made for it if need be; raises ToolMissing."""
-    folder = root / ".venv-checkov"
+    folder = ROOT / ".venv-checkov"
     made = subprocess.run(  # noqa: S603
-        [root / "tools" / "install.sh", "checkov", folder.name, sys.executable],
-        cwd=root,
+        [ROOT / "tools" / "install.sh", "checkov", folder.name, sys.executable],
+        cwd=ROOT,
         stdout=sys.stderr,
         check=False,
     )
