@@ -110,6 +110,11 @@ sbom: ## Print what an installation consists of, with hashes and licences, as Cy
 	@tools/install.sh dev
 	@exec $(BIN)/python -m tools.sbom
 
+.PHONY: image
+image: ## Build the image with docker, podman or buildah, and its bill of materials (ARGS="--offline", "--help")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tools.image $(ARGS)
+
 .PHONY: docs
 docs: ## Write the generated pages and files anew
 	@tools/install.sh dev
