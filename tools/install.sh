@@ -25,7 +25,9 @@ suits() { # a Python that runs (version managers leave dead shims on the PATH) a
 }
 
 fingerprint() { # of everything that decides what is installed; the folder too, since environments cannot move
-    { printf '%s\n' "$here"; cat "requirements/$1.txt" pyproject.toml; } | sha256sum | cut -d' ' -f1
+    project=pyproject.toml
+    [ "$1" != checkov ] || project= # which is not installed there
+    { printf '%s\n' "$here"; cat "requirements/$1.txt" $project; } | sha256sum | cut -d' ' -f1
 }
 
 stamped() { # whether the environment holds $1 as it is locked now

@@ -25,10 +25,11 @@ _SUFFIXES = {
     "StateSetMetricFamily": ("",),
 }
 #: Labels that a scrape adds to each of our metrics, and `le` of histograms.
-SCRAPED_LABELS = frozenset(
-    ("job", "instance", "service", "role", "namespace", "pod", "container", "node", "endpoint", "le")
-    + ("exported_service", "exported_job", "exported_instance")
-)
+SCRAPED_LABELS = {"job", "instance", "service", "role", "namespace", "pod", "container", "node", "endpoint", "le"} | {
+    "exported_service",
+    "exported_job",
+    "exported_instance",
+}
 
 
 @dataclass(frozen=True)

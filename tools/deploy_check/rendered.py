@@ -4,6 +4,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,16 @@ def items(root: Path, found: Found) -> Iterator[Item]:
 def builds(root: Path) -> tuple[Build, ...]:
     """Build everything, once for all modules; raises ToolMissing."""
     deploy = root / "deploy"
+    wanted: list[tuple[Path, str, Path, list[str], list[str]]]
     names = sorted({*OVERLAYS, *(path.parent.name for path in deploy.glob("overlays/*/kustomization.yaml"))})
-    built = [_build(root, name, deploy / "overlays" / name, [f"overlays/{name}"], []) for name in names]
+    wanted = [(root, name, deploy / "overlays" / name, [f"overlays/{name}"], []) for name in names]
     used = {path for name in names for path in _components(deploy / "overlays" / name)}
-    for component in sorted(path.parent for path in deploy.glob("components/*/kustomization.yaml")):
+    for component in sorted(path.parent for path in deploy.glob("components/**/kustomization.yaml")):
         if component.resolve() not in used:
-            name = f"components/{component.name}"
-            built.append(_build(root, name, component, ["base"], [name]))
-    return tuple(built)
+            name = str(component.relative_to(deploy))
+            wanted.append((root, name, component, ["base"], [name]))
+    with ThreadPoolExecutor() as pool:
+        return tuple(pool.map(lambda build: _build(*build), wanted))
 
 
 def _build(root: Path, name: str, folder: Path, resources: list[str], components: list[str]) -> Build:

@@ -13,8 +13,7 @@ from xinhuo.chassis import config
 from . import pod_security, rendered
 from .found import Found
 
-OVERLAY = "production"
-#: Settings that production leaves at their defaults, or to the office, with the reason.
+#: Settings that the manifests leave at their defaults, or to the office, with the reason.
 LEFT = {
     "XINHUO_KEY_COMMAND": "instead of the key file, where the office has a vault whose client is in its image",
     "XINHUO_PORT_BASE": "each process has a network of its own, and is told its port with --port",
@@ -28,10 +27,6 @@ LEFT = {
     "XINHUO_BATCH_MAX": "the default is measured: docs/scaling.md",
     "XINHUO_BATCH_WINDOW_MS": "the default is measured: docs/scaling.md",
     "XINHUO_CONFIRM_SECONDS": "the default is measured: docs/scaling.md",
-    "XINHUO_OIDC_ISSUER": "of the office's own directory, which not every office has",
-    "XINHUO_OIDC_CLIENT_ID": "of the office's own directory, which not every office has",
-    "XINHUO_OIDC_CLIENT_SECRET": "of the office's own directory, which not every office has",
-    "XINHUO_OIDC_REDIRECT_URL": "of the office's own directory, which not every office has",
     **{
         config.DATABASE_URL_OF.format(service.upper()): "each pod has one service, and so one DATABASE_URL"
         for service in config.SERVICES
@@ -40,34 +35,41 @@ LEFT = {
 
 
 def check(root: Path) -> Found:
-    """Compare what the pods of production are given with the settings that there are."""
+    """Compare what the pods of all builds are given with the settings that there are."""
     found = Found()
-    items = [item for item in rendered.items(root, found) if item.overlay == OVERLAY]
-    where = f"deploy/overlays/{OVERLAY}"
+    items = list(rendered.items(root, found))
     settings = known()
     given: dict[str, str] = {}
     for item in items:
         for name in _given(item, items):
             given.setdefault(name, item.where)
     found.count("settings", len(settings))
-    found.count("settings_given", len(given))
-    for name, file in sorted(given.items()):
-        setting = name.removesuffix(config.IN_FILE)
-        if _is_ours(name) and setting not in settings:
-            found.problem(file, f"{name} is no setting of a process", "see docs/settings.md for its name")
-        elif setting != name and setting not in config.secret_variables():
-            found.problem(file, f"{name}: {setting} is not secret and is not read from a file", f"set {setting}")
+    for name, where in sorted(given.items()):
+        setting = setting_of(name, settings)
+        if setting is None and _is_ours(name):
+            found.problem(where, f"{name} is no setting of a process", "see docs/settings.md for its name")
         elif setting == name and name in config.secret_variables():
-            found.problem(
-                file, f"the secret {name} is in the environment", f"set {name}{config.IN_FILE} and mount a Secret"
-            )
-    set_here = {name.removesuffix(config.IN_FILE) for name in given}
-    for name in sorted(settings - set_here - LEFT.keys()):
+            do = f"set {name}{config.IN_FILE} and mount a Secret"
+            found.problem(where, f"the secret {name} is in the environment", do)
+    placed = {setting_of(name, settings) for name in given}
+    found.count("settings_given", len(placed - {None}))
+    for name in sorted(settings - placed - LEFT.keys()):
         do = "set it in deploy/base, or give the reason in tools/deploy_check/settings.py"
-        found.problem(where, f"the setting {name} has no place in the manifests", do)
-    for name in sorted(LEFT.keys() - settings):
-        found.problem("tools/deploy_check/settings.py", f"{name} is no setting any more", "take it out of LEFT")
+        found.problem("deploy/base", f"the setting {name} has no place in the manifests", do)
+    for name in sorted(LEFT.keys() - (settings - placed)):
+        do = "take it out of LEFT"
+        found.problem(
+            "tools/deploy_check/settings.py", f"{name} is set in the manifests, or is no setting any more", do
+        )
     return found
+
+
+def setting_of(variable: str, settings: set[str]) -> str | None:
+    """Return the setting that a variable gives: itself, or the secret one whose file it names."""
+    if variable in settings:
+        return variable
+    setting = variable.removesuffix(config.IN_FILE)
+    return setting if setting != variable and setting in config.secret_variables() else None
 
 
 def known() -> set[str]:
@@ -92,5 +94,6 @@ def _given(item: rendered.Item, items: list[rendered.Item]) -> Iterator[str]:
         for source in container.get("envFrom") or []:
             name = (source.get("configMapRef") or {}).get("name")
             for other in items:
-                if other.body.get("kind") == "ConfigMap" and other.body["metadata"]["name"] == name:
+                same = other.overlay == item.overlay and other.body["metadata"]["name"] == name
+                if same and other.body.get("kind") == "ConfigMap":
                     yield from other.body.get("data") or {}
