@@ -30,7 +30,9 @@ def check(root: Path) -> Found:
     files = {}
     with tempfile.TemporaryDirectory(prefix="xinhuo-checkov-") as folder:
         # One file, as what is checked about one object depends on others.
-        (Path(folder) / "all.yaml").write_text(yaml.safe_dump_all(item.body for item in items.values()))
+        (Path(folder) / "all.yaml").write_text(
+            yaml.dump_all((item.body for item in items.values()), Dumper=yaml.CSafeDumper)
+        )
         for item in items.values():
             metadata = item.body["metadata"]
             files[f"{item.body['kind']}.{metadata.get('namespace', 'default')}.{metadata['name']}"] = item.where

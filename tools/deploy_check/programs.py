@@ -43,7 +43,6 @@ def checkov() -> str:
     made = subprocess.run(  # noqa: S603
         [ROOT / "tools" / "install.sh", "checkov", folder.name, sys.executable],
         cwd=ROOT,
-        stdout=sys.stderr,
         check=False,
     )
     if made.returncode or not (folder / "bin" / "checkov").exists():

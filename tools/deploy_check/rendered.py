@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from .found import Found, ToolMissing
 
 #: The overlays that there must be.
 OVERLAYS = ("dev", "production", "staging")
+_PATH = re.compile(r".*recursed accumulation of path '(?P<folder>[^']+)':", re.S)
+_IN_FILE = re.compile(r"accumulating resources from '(?P<file>[^']+\.ya?ml)'")
 _ORIGIN = "config.kubernetes.io/origin"
 
 
@@ -59,7 +62,7 @@ def items(root: Path, found: Found) -> Iterator[Item]:
     """Yield the objects of all builds; one that fails, or an overlay that is not there, is a problem."""
     for build in builds(root):
         if build.failed:
-            found.problem(build.file, build.failed, f"see `kubectl kustomize {Path(build.file).parent}`")
+            found.problem(build.file, build.failed, "see `kubectl kustomize` of the overlays")
         yield from build.items
 
 
@@ -93,12 +96,26 @@ def _build(root: Path, name: str, folder: Path, resources: list[str], components
         }
         (around / "kustomization.yaml").write_text(yaml.safe_dump(content))
         try:
-            bodies = kubectl.render(around)
+            # By libyaml: a tenth of the time, for thousands of lines.
+            bodies = [body for body in yaml.load_all(kubectl.rendered_text(around), yaml.CSafeLoader) if body]
         except kubectl.BadManifests as bad:
-            return Build(name, file, failed=str(bad).replace(temporary, "").replace(str(there), "deploy").lstrip(":\n"))
+            where, wrong = _innermost(str(bad), root, file)
+            return Build(name, where, failed=wrong)
         except kubectl.ToolsUnavailable as missing:
             raise ToolMissing(str(missing)) from missing
         return Build(name, file, tuple(Item(name, _file_of(body, around, root, file), body) for body in bodies))
+
+
+def _innermost(said: str, root: Path, otherwise: str) -> tuple[str, str]:
+    """Return which file kustomize means, and what is wrong in it, of all that it wraps around that."""
+    _, _, said = said.partition("\n")
+    folder = root.resolve() / Path(otherwise).parent
+    for match in _PATH.finditer(said):
+        folder, said = Path(match["folder"]), said[match.end() :]
+    file = _IN_FILE.search(said)
+    path = folder / (file["file"] if file else "kustomization.yaml")
+    where = path.relative_to(root.resolve()) if path.is_relative_to(root.resolve()) else otherwise
+    return str(where), said
 
 
 def _file_of(body: dict[str, Any], around: Path, root: Path, otherwise: str) -> str:
