@@ -215,6 +215,7 @@ def account_secrets() -> Iterator[Object]:
         login = "xinhuo" if who == "deploy" else f"{who}"
         fields = {"username": login, "password": "{{ .password }}"}
         yield _fetched(f"{who}-database-user", ("password",), fields, "kubernetes.io/basic-auth")
+    yield _fetched("backup-object-store", ("access-key-id", "secret-access-key"))
 
 
 def _fetched(name: str, keys: Iterable[str], fields: Object | None = None, kind: str = "Opaque") -> Object:
