@@ -131,3 +131,25 @@ def test_an_overlay_that_renders_with_a_warning_is_refused(tmp_path: Any) -> Non
     )
     with pytest.raises(BadManifests, match="deprecated"):
         render(tmp_path)
+
+
+def test_the_overlay_of_ones_own_in_the_readme_renders_with_its_image_hosts_and_object_store(tmp_path: Any) -> None:
+    page = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    kustomization, place = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "xinhuo").symlink_to(ROOT)
+    (tmp_path / "kustomization.yaml").write_text(kustomization)
+    (tmp_path / "place.yaml").write_text(place)
+
+    rendered = Rendered(render(tmp_path))
+
+    assert list(placed.problems(rendered)) == []
+    hosts = {item["spec"]["rules"][0]["host"] for item in rendered.of_kind("Ingress")}
+    assert hosts == {f"{service}.volunteers.city.example" for service in config.SERVICES}
+    assert {item["spec"]["tls"][0]["hosts"][0] for item in rendered.of_kind("Ingress")} == hosts
+    assert rendered.get("ObjectStore", "backups")["spec"]["configuration"]["endpointURL"].endswith("city.example")
+    digest = re.search(r"digest: (\S+)", kustomization)
+    assert digest is not None
+    for item in rendered.of_kind("Deployment"):
+        assert pod_of(item)["containers"][0]["image"] == f"registry.city.example/xinhuo@{digest[1]}"
+    assert [one for one in rendered.of_kind("ConfigMap") if one["metadata"]["name"] == "place"] == []
+    assert config.load({"XINHUO_SERVICE_KEY": "xhk_later"}).service_key == "xhk_later"
