@@ -13,8 +13,6 @@ from tools.kubectl import BadManifests, render
 from xinhuo.chassis import config
 
 OVERLAYS = ROOT / "deploy" / "overlays"
-#: Objects that an overlay can do without and still be right.
-MAY_GO = {"ConfigMap dashboard", "PrometheusRule"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,6 @@ def test_the_other_overlays_run_the_same_processes_with_the_same_settings(overla
 
 def test_whatever_object_is_left_out_is_missed(production: Rendered) -> None:
     names = [(item["kind"], item["metadata"]["name"]) for item in production.objects]
-    names = [(kind, name) for kind, name in names if not f"{kind} {name}".startswith(tuple(MAY_GO))]
     assert len(names) > 100
     assert [one for one in names if not is_missed(production.without(*one))] == []
 

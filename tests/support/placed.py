@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tests.support.pods import Object, Rendered, pod_of
+from tests.support.pods import ROOT, Object, Rendered, pod_of
 from tools import manifests
 from tools.deploy_check.settings import LEFT, known
 from xinhuo.chassis import broker_rights, config
@@ -501,7 +501,19 @@ def _leads(paths: Iterable[Object], address: str) -> bool:
 
 
 def monitoring(rendered: Rendered) -> Iterator[str]:
-    """Prometheus finds every process, and the broker, whose exporter tells the depth of queues."""
+    """Prometheus finds every process, and the broker, whose exporter tells the depth of queues.
+
+    Each file of rules in deploy/monitoring is an object here, and each dashboard.
+    """
+    folder = ROOT / manifests.MONITORING
+    files = [*folder.glob("rules/*.yaml"), *folder.glob("alerts/*.yaml")]
+    rules = {f"xinhuo-{path.parent.name}-{path.stem}" for path in files}
+    if missing := rules - {item["metadata"]["name"] for item in rendered.of_kind("PrometheusRule")}:
+        yield f"no PrometheusRule: {sorted(missing)}"
+    dashboards = {path.name for path in folder.glob("dashboards/*.json")}
+    shown = {name for item in rendered.of_kind("ConfigMap") for name in item["data"]}
+    if missing := dashboards - shown:
+        yield f"not shown by Grafana: {sorted(missing)}"
     monitors = {item["metadata"]["name"]: item["spec"] for item in rendered.of_kind("ServiceMonitor")}
     for name in {"xinhuo", "rabbitmq"} - monitors.keys():
         yield f"no ServiceMonitor {name}"
