@@ -35,7 +35,7 @@ groups:
       - alert: DeadLetterNotEmpty
         expr: sum by (service) (xinhuo_dead_letters) > 0 and on (service) service:xinhuo_http_requests:rate5m >= 0
         for: 5m
-        labels: {severity: warning}
+        labels: {severity: ticket}
         annotations:
           summary: "{{ $labels.service }} 有死信 / {{ $labels.service }} has dead letters"
           description: 请查看并决定如何处理。 / Look at them and decide what to do.
@@ -53,7 +53,7 @@ tests:
       - eval_time: 15m
         alertname: DeadLetterNotEmpty
         exp_alerts:
-          - exp_labels: {service: awards, severity: warning}
+          - exp_labels: {service: awards, severity: ticket}
             exp_annotations:
               summary: "awards 有死信 / awards has dead letters"
               description: 请查看并决定如何处理。 / Look at them and decide what to do.
@@ -288,7 +288,7 @@ BROKEN_RULES = [
         "no metric xinhuo_http_request_total",
     ),
     (ALERTS, "(xinhuo_dead_letters)", '(xinhuo_dead_letters{servise="a"})', "has no label servise"),
-    (ALERTS, "severity: warning", "severity: soon", "severity is soon"),
+    (ALERTS, "severity: ticket", "severity: soon", "severity is soon"),
     (ALERTS, "有死信 / ", "", "summary is not in Chinese and English"),
     (ALERTS, " / Look at them and decide what to do.", "", "description is not in Chinese and English"),
     (ALERTS, "runbook_url", "runbook", "no runbook_url"),

@@ -16,7 +16,8 @@ from . import programs, promql
 from .found import Found
 
 FOLDER = "deploy/monitoring"
-SEVERITIES = {"critical", "warning", "info"}
+#: Somebody is woken, or somebody looks in office hours.
+SEVERITIES = {"page", "ticket"}
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ENGLISH = re.compile(r"[A-Za-z]{2,}")
 #: A runbook shorter than this tells nobody what to do.
@@ -155,7 +156,7 @@ def _of_alert(rule: Rule, folder: Path) -> Iterator[tuple[str, str]]:
 
 def _in_both(text: str) -> bool:
     plain = re.sub(r"{{.*?}}", "", text)
-    return bool(_CHINESE.search(plain)) and len(_ENGLISH.findall(plain)) >= 3
+    return bool(_CHINESE.search(plain)) and len(_ENGLISH.findall(plain)) >= 2
 
 
 def _prose(text: str) -> str:
