@@ -104,7 +104,7 @@ def monitoring(tmp_path: Path) -> Path:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """A copy of what is checked."""
-    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", symlinks=True)
     return tmp_path
 
 
@@ -174,7 +174,7 @@ def change(path: Path, before: str, after: str) -> Path:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A copy in which a number of things are broken, and what the check says of it."""
     root = tmp_path_factory.mktemp("broken")
-    shutil.copytree(ROOT / "deploy", root / "deploy")
+    shutil.copytree(ROOT / "deploy", root / "deploy", symlinks=True)
     change(first(root, "PodDisruptionBudget"), "  maxUnavailable: 1\n", "  maxUnavailible:  1\n")
     change(first(root, "ScaledObject"), "  maxReplicaCount:", "  maxReplicas:")
     change(first(root, "TriggerAuthentication"), "keda.sh/v1alpha1\nkind: Trigger", "keda.sh/v1\nkind: Trigger")
