@@ -18,13 +18,6 @@ Those of deploy/base and deploy/components are read from there, so that Kustomiz
 {{- end -}}
 {{- end -}}
 
-{{/* An object from text; dict "root" $ "text" YAML. */}}
-{{- define "xinhuo.text" -}}
-{{- $object := fromYaml .text -}}
-{{- if hasKey $object "Error" -}}{{- fail (printf "%s\n%s" $object.Error .text) -}}{{- end -}}
-{{- include "xinhuo.emit" (dict "root" .root "object" $object) -}}
-{{- end -}}
-
 {{/* One object; dict "root" $ "object" OBJECT. */}}
 {{- define "xinhuo.emit" -}}
 {{- $values := .root.Values -}}
@@ -51,10 +44,11 @@ Those of deploy/base and deploy/components are read from there, so that Kustomiz
   {{- $annotations := mergeOverwrite (dict) ($object.metadata.annotations | default dict) $limits.metadata.annotations -}}
   {{- $_ := set $object.metadata "annotations" (mergeOverwrite $annotations (deepCopy $values.ingress.annotations)) -}}
   {{- $_ := set $spec "ingressClassName" $values.ingress.className -}}
-  {{- range $spec.rules -}}{{- $_ := set . "host" (replace "xinhuo.example" $values.ingress.domain .host) -}}{{- end -}}
+  {{- $domain := $values.ingress.domain -}}
+  {{- range $spec.rules -}}{{- $_ := set . "host" (printf "%s.%s" (splitList "." .host | first) $domain) -}}{{- end -}}
   {{- range $spec.tls -}}
     {{- $hosts := list -}}
-    {{- range .hosts -}}{{- $hosts = append $hosts (replace "xinhuo.example" $values.ingress.domain .) -}}{{- end -}}
+    {{- range .hosts -}}{{- $hosts = append $hosts (printf "%s.%s" (splitList "." . | first) $domain) -}}{{- end -}}
     {{- $_ := set . "hosts" $hosts -}}
   {{- end -}}
 {{- else if eq $object.kind "ExternalSecret" -}}
@@ -104,13 +98,6 @@ Those of deploy/base and deploy/components are read from there, so that Kustomiz
 {{- define "xinhuo.labels" -}}
 app.kubernetes.io/name: xinhuo
 app.kubernetes.io/part-of: xinhuo
-{{- end -}}
-
-{{/* What selects the pods of a service and role; dict "service" "role". */}}
-{{- define "xinhuo.selected" -}}
-app.kubernetes.io/name: xinhuo
-app.kubernetes.io/component: {{ .service }}
-xinhuo.role: {{ .role }}
 {{- end -}}
 
 {{- define "xinhuo.image" -}}

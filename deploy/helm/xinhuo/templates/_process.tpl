@@ -1,148 +1,87 @@
-{{/* The Deployment of a service and role; see processes.yaml for what it is given. */}}
-{{- define "xinhuo.deployment" -}}
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: {{ .name }}
-  labels:
-    {{- .labels | nindent 4 }}
-spec:
-  {{- if not .scaled }}
-  replicas: {{ .process.replicas }}
-  {{- end }}
-  revisionHistoryLimit: 5
-  strategy:
-    type: RollingUpdate
-    rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
-  selector:
-    matchLabels:
-      {{- .selected | nindent 6 }}
-  template:
-    metadata:
-      labels:
-        {{- .labels | nindent 8 }}
-    spec:
-      serviceAccountName: {{ .service }}
-      automountServiceAccountToken: false
-      enableServiceLinks: false
-      terminationGracePeriodSeconds: 60
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: 10001
-        runAsGroup: 10001
-        fsGroup: 10001
-        seccompProfile: {type: RuntimeDefault}
-      topologySpreadConstraints:
-        {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-        - maxSkew: 1
-          topologyKey: {{ . }}
-          whenUnsatisfiable: ScheduleAnyway
-          labelSelector:
-            matchLabels:
-              {{- $.selected | nindent 14 }}
-        {{- end }}
-      containers:
-        - name: xinhuo
-          image: {{ include "xinhuo.image" .root }}
-          args: [serve, {{ .service }}, --role, {{ .role }}, --port, "8080"]
-          ports:
-            - {name: http, containerPort: 8080}
-          envFrom:
-            - configMapRef: {name: {{ include "xinhuo.settings.name" .root }}}
-          env:
-            - {name: DATABASE_URL_FILE, value: /run/secrets/xinhuo/database-url}
-            {{- if eq .role "worker" }}
-            - {name: AMQP_URI_FILE, value: /run/secrets/xinhuo/amqp-uri}
-            {{- end }}
-            {{- if .asks }}
-            - {name: XINHUO_SERVICE_KEY_FILE, value: /run/secrets/xinhuo/service-key}
-            {{- end }}
-            {{- if .signsIn }}
-            - {name: XINHUO_OIDC_ISSUER, value: {{ .root.Values.oidc.issuer | quote }}}
-            - {name: XINHUO_OIDC_CLIENT_ID, value: {{ .root.Values.oidc.clientId | quote }}}
-            - {name: XINHUO_OIDC_REDIRECT_URL, value: {{ .root.Values.oidc.redirectUrl | quote }}}
-            - {name: XINHUO_OIDC_CLIENT_SECRET_FILE, value: /run/secrets/xinhuo/oidc-client-secret}
-            {{- end }}
-            {{- range $variable, $value := .process.env }}
-            - {name: {{ $variable }}, value: {{ toString $value | quote }}}
-            {{- end }}
-          resources:
-            {{- toYaml .process.resources | nindent 12 }}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {drop: [ALL]}
-          startupProbe:
-            httpGet: {path: /healthz, port: http}
-            periodSeconds: 2
-            timeoutSeconds: 2
-            failureThreshold: 60
-          livenessProbe:
-            httpGet: {path: /healthz, port: http}
-            periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 3
-          readinessProbe:
-            httpGet: {path: /readyz, port: http}
-            periodSeconds: 2
-            timeoutSeconds: 5
-            failureThreshold: 1
-          volumeMounts:
-            - {name: secrets, mountPath: /run/secrets/xinhuo, readOnly: true}
-            - {name: tmp, mountPath: /tmp}
-      volumes:
-        - name: tmp
-          emptyDir: {sizeLimit: 256Mi}
-        - name: secrets
-          projected:
-            defaultMode: 288 # 0440: readable by the group, which fsGroup makes ours
-            sources:
-              - secret:
-                  name: {{ .service }}-secrets
-                  items:
-                    - {key: database-url, path: database-url}
-                    {{- if eq .role "worker" }}
-                    - {key: amqp-uri, path: amqp-uri}
-                    {{- end }}
-                    {{- if .asks }}
-                    - {key: service-key, path: service-key}
-                    {{- end }}
-                    {{- if .signsIn }}
-                    - {key: oidc-client-secret, path: oidc-client-secret}
-                    {{- end }}
-              - secret:
-                  name: xinhuo-master-key
-                  items:
-                    - {key: master.key, path: master.key}
+{{/*
+The objects of a service and role, of deploy/base/service, with what the values say; dict "root" "service" "role".
+The Deployment is put together as kustomize does: the file of the role, then process.yaml, then the patches.
+*/}}
+{{- define "xinhuo.process" -}}
+{{- $root := .root -}}
+{{- $name := printf "%s-%s" .service .role -}}
+{{- $own := index .root.Values.services .service -}}
+{{- $values := mergeOverwrite (deepCopy (index .root.Values.roles .role)) (deepCopy (index $own .role | default dict)) -}}
+{{- $text := .root.Files.Get (printf "files/base/service/%s.yaml" .role) | replace "SERVICE" .service -}}
+{{- range splitList "\n---\n" $text -}}
+{{- $object := fromYaml . -}}
+{{- if hasKey $object "Error" -}}{{- fail (printf "%s: %s" $name $object.Error) -}}{{- end -}}
+{{- if eq $object.kind "Deployment" -}}
+  {{- $same := (fromYaml ($root.Files.Get "files/base/service/process.yaml")).spec -}}
+  {{- $pod := $object.spec.template.spec -}}
+  {{- $container := mergeOverwrite (index $pod.containers 0) (index $same.template.spec.containers 0) -}}
+  {{- $_ := set $container "image" (include "xinhuo.image" $root) -}}
+  {{- range $container.envFrom -}}{{- $_ := set .configMapRef "name" (include "xinhuo.settings.name" $root) -}}{{- end -}}
+  {{- $_ := set $container "resources" (mergeOverwrite $container.resources (deepCopy ($values.resources | default dict))) -}}
+  {{- $volumes := concat $same.template.spec.volumes $pod.volumes -}}
+  {{- $_ := set $pod "containers" (list $container) -}}
+  {{- $pod = mergeOverwrite (omit $same.template.spec "containers" "volumes") $pod -}}
+  {{- $_ := set $pod "volumes" $volumes -}}
+  {{- $_ := set $object.spec.template "spec" $pod -}}
+  {{- $_ := set $object "spec" (mergeOverwrite (omit $same "template") $object.spec) -}}
+  {{- $_ := set $object.spec "replicas" $values.replicas -}}
+  {{- range include "xinhuo.patches" (dict "root" $root "service" $.service "role" $.role) | fromJsonArray -}}
+    {{- include "xinhuo.add" (dict "container" $container "volumes" $volumes "operation" .) -}}
+  {{- end -}}
+  {{- range $variable, $value := $values.env -}}
+    {{- $added := dict "name" $variable "value" (toString $value) -}}
+    {{- $_ := set $container "env" (append $container.env $added) -}}
+  {{- end -}}
+  {{- /* The number is then the autoscaler's. */ -}}
+  {{- $byQueue := and $root.Values.components.keda (has $name (include "xinhuo.scaled" $root | fromJsonArray)) -}}
+  {{- if ternary $byQueue $root.Values.components.hpa (eq $.role "worker") -}}{{- $_ := unset $object.spec "replicas" -}}{{- end -}}
+{{- end }}
+{{ include "xinhuo.emit" (dict "root" $root "object" $object) }}
+{{- end -}}
 {{- end -}}
 
-{{- define "xinhuo.service" -}}
-apiVersion: v1
-kind: Service
-metadata:
-  name: {{ ternary .name .service (eq .role "worker") }}
-  labels:
-    {{- .labels | nindent 4 }}
-spec:
-  {{- if eq .role "worker" }}
-  clusterIP: None
-  {{- end }}
-  ports:
-    - {name: http, port: {{ ternary 8080 80 (eq .role "worker") }}, targetPort: http}
-  selector:
-    {{- .selected | nindent 4 }}
+{{/* The Deployments for which the component keda has a ScaledObject, as JSON. */}}
+{{- define "xinhuo.scaled" -}}
+{{- $names := list -}}
+{{- range splitList "\n---\n" (.Files.Get "files/components/keda/workers.yaml") -}}
+  {{- $object := fromYaml . -}}
+  {{- if eq $object.kind "ScaledObject" -}}{{- $names = append $names $object.spec.scaleTargetRef.name -}}{{- end -}}
+{{- end -}}
+{{- toJson $names -}}
 {{- end -}}
 
-{{- define "xinhuo.budget" -}}
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  name: {{ .name }}
-  labels:
-    {{- .labels | nindent 4 }}
-spec:
-  maxUnavailable: 1
-  selector:
-    matchLabels:
-      {{- .selected | nindent 6 }}
+{{/* What asks-others and oidc add to a Deployment: their JSON patches, as JSON; dict "root" "service" "role". */}}
+{{- define "xinhuo.patches" -}}
+{{- $operations := list -}}
+{{- $service := fromYaml (.root.Files.Get (printf "files/base/%s/kustomization.yaml" .service)) -}}
+{{- if and (eq .role "worker") (has "../asks-others" $service.components) -}}
+  {{- $others := fromYaml (.root.Files.Get "files/base/asks-others/kustomization.yaml") -}}
+  {{- range $others.patches -}}{{- $operations = concat $operations (fromYamlArray .patch) -}}{{- end -}}
+{{- end -}}
+{{- if and .root.Values.components.oidc (eq (printf "%s-%s" .service .role) "portal-api") -}}
+  {{- $oidc := .root.Values.oidc -}}
+  {{- $said := dict "XINHUO_OIDC_ISSUER" $oidc.issuer "XINHUO_OIDC_CLIENT_ID" $oidc.clientId "XINHUO_OIDC_REDIRECT_URL" $oidc.redirectUrl -}}
+  {{- $component := fromYaml (.root.Files.Get "files/components/oidc/kustomization.yaml") -}}
+  {{- range $component.patches -}}
+    {{- range fromYamlArray .patch -}}
+      {{- if hasKey $said (.value.name | default "") -}}{{- $_ := set .value "value" (index $said .value.name) -}}{{- end -}}
+      {{- $operations = append $operations . -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $operations -}}
+{{- end -}}
+
+{{/* One operation of a JSON patch, of the two places that are used; dict "container" "volumes" "operation". */}}
+{{- define "xinhuo.add" -}}
+{{- $operation := .operation -}}
+{{- if eq $operation.op "test" -}}
+{{- else if hasSuffix "/containers/0/env/-" $operation.path -}}
+  {{- $_ := set .container "env" (append .container.env $operation.value) -}}
+{{- else if regexMatch "/volumes/1/projected/sources/0/secret/items/-$" $operation.path -}}
+  {{- $secret := (index (index .volumes 1).projected.sources 0).secret -}}
+  {{- $_ := set $secret "items" (append $secret.items $operation.value) -}}
+{{- else -}}
+  {{- fail (printf "本 chart 不会这样的补丁 / a patch that this chart cannot do: %s %s" $operation.op $operation.path) -}}
+{{- end -}}
 {{- end -}}
