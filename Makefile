@@ -39,13 +39,14 @@ test: ## Run all tests with servers of their own (ARGS="--quick", "--stage unit"
 	@exec $(BIN)/python -m tests.run $(ARGS)
 
 .PHONY: check
-check: ## Check format, style, types, import rules
+check: ## Check format, style, types, import rules, generated files, and deploy/ without checkov
 	@tools/install.sh dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.generate --check
+	$(BIN)/python -m tools.deploy_check --skip checkov
 
 .PHONY: format
 format: ## Format the code and put right what ruff can

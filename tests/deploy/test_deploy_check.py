@@ -35,7 +35,7 @@ groups:
       - alert: DeadLetterNotEmpty
         expr: sum by (service) (xinhuo_dead_letters) > 0 and on (service) service:xinhuo_http_requests:rate5m >= 0
         for: 5m
-        labels: {severity: warning}
+        labels: {severity: ticket}
         annotations:
           summary: "{{ $labels.service }} 有死信 / {{ $labels.service }} has dead letters"
           description: 请查看并决定如何处理。 / Look at them and decide what to do.
@@ -53,7 +53,7 @@ tests:
       - eval_time: 15m
         alertname: DeadLetterNotEmpty
         exp_alerts:
-          - exp_labels: {service: awards, severity: warning}
+          - exp_labels: {service: awards, severity: ticket}
             exp_annotations:
               summary: "awards 有死信 / awards has dead letters"
               description: 请查看并决定如何处理。 / Look at them and decide what to do.
@@ -104,7 +104,7 @@ def monitoring(tmp_path: Path) -> Path:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """A copy of what is checked."""
-    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", symlinks=True)
     return tmp_path
 
 
@@ -174,7 +174,7 @@ def change(path: Path, before: str, after: str) -> Path:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A copy in which a number of things are broken, and what the check says of it."""
     root = tmp_path_factory.mktemp("broken")
-    shutil.copytree(ROOT / "deploy", root / "deploy")
+    shutil.copytree(ROOT / "deploy", root / "deploy", symlinks=True)
     change(first(root, "PodDisruptionBudget"), "  maxUnavailable: 1\n", "  maxUnavailible:  1\n")
     change(first(root, "ScaledObject"), "  maxReplicaCount:", "  maxReplicas:")
     change(first(root, "TriggerAuthentication"), "keda.sh/v1alpha1\nkind: Trigger", "keda.sh/v1\nkind: Trigger")
@@ -288,7 +288,7 @@ BROKEN_RULES = [
         "no metric xinhuo_http_request_total",
     ),
     (ALERTS, "(xinhuo_dead_letters)", '(xinhuo_dead_letters{servise="a"})', "has no label servise"),
-    (ALERTS, "severity: warning", "severity: soon", "severity is soon"),
+    (ALERTS, "severity: ticket", "severity: soon", "severity is soon"),
     (ALERTS, "有死信 / ", "", "summary is not in Chinese and English"),
     (ALERTS, " / Look at them and decide what to do.", "", "description is not in Chinese and English"),
     (ALERTS, "runbook_url", "runbook", "no runbook_url"),

@@ -23,6 +23,7 @@ MODULES = (
     "custom_resources",
     "pod_security",
     "settings",
+    "chart",
     "rules",
     "dashboards",
     "checkov",

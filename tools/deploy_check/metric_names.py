@@ -203,7 +203,7 @@ _OTHERS = {
         kube_job_status_failed kube_job_status_succeeded kube_job_failed kube_job_complete
         kube_job_status_completion_time kube_job_status_start_time kube_job_spec_completions
         kube_cronjob_status_last_schedule_time kube_cronjob_status_last_successful_time
-        kube_cronjob_next_schedule_time kube_cronjob_spec_suspend kube_cronjob_info
+        kube_cronjob_next_schedule_time kube_cronjob_spec_suspend kube_cronjob_info kube_cronjob_created
         kube_persistentvolumeclaim_info kube_persistentvolumeclaim_status_phase
         kube_poddisruptionbudget_status_current_healthy kube_poddisruptionbudget_status_desired_healthy
         kube_poddisruptionbudget_status_pod_disruptions_allowed

@@ -1,0 +1,87 @@
+{{/*
+The objects of a service and role, of deploy/base/service, with what the values say; dict "root" "service" "role".
+The Deployment is put together as kustomize does: the file of the role, then process.yaml, then the patches.
+*/}}
+{{- define "xinhuo.process" -}}
+{{- $root := .root -}}
+{{- $name := printf "%s-%s" .service .role -}}
+{{- $own := index .root.Values.services .service -}}
+{{- $values := mergeOverwrite (deepCopy (index .root.Values.roles .role)) (deepCopy (index $own .role | default dict)) -}}
+{{- $text := .root.Files.Get (printf "files/base/service/%s.yaml" .role) | replace "SERVICE" .service -}}
+{{- range splitList "\n---\n" $text -}}
+{{- $object := fromYaml . -}}
+{{- if hasKey $object "Error" -}}{{- fail (printf "%s: %s" $name $object.Error) -}}{{- end -}}
+{{- if eq $object.kind "Deployment" -}}
+  {{- $same := (fromYaml ($root.Files.Get "files/base/service/process.yaml")).spec -}}
+  {{- $pod := $object.spec.template.spec -}}
+  {{- $container := mergeOverwrite (index $pod.containers 0) (index $same.template.spec.containers 0) -}}
+  {{- $_ := set $container "image" (include "xinhuo.image" $root) -}}
+  {{- range $container.envFrom -}}{{- $_ := set .configMapRef "name" (include "xinhuo.settings.name" $root) -}}{{- end -}}
+  {{- $_ := set $container "resources" (mergeOverwrite $container.resources (deepCopy ($values.resources | default dict))) -}}
+  {{- $volumes := concat $same.template.spec.volumes $pod.volumes -}}
+  {{- $_ := set $pod "containers" (list $container) -}}
+  {{- $pod = mergeOverwrite (omit $same.template.spec "containers" "volumes") $pod -}}
+  {{- $_ := set $pod "volumes" $volumes -}}
+  {{- $_ := set $object.spec.template "spec" $pod -}}
+  {{- $_ := set $object "spec" (mergeOverwrite (omit $same "template") $object.spec) -}}
+  {{- $_ := set $object.spec "replicas" $values.replicas -}}
+  {{- range include "xinhuo.patches" (dict "root" $root "service" $.service "role" $.role) | fromJsonArray -}}
+    {{- include "xinhuo.add" (dict "container" $container "volumes" $volumes "operation" .) -}}
+  {{- end -}}
+  {{- range $variable, $value := $values.env -}}
+    {{- $added := dict "name" $variable "value" (toString $value) -}}
+    {{- $_ := set $container "env" (append $container.env $added) -}}
+  {{- end -}}
+  {{- /* The number is then the autoscaler's. */ -}}
+  {{- $byQueue := and $root.Values.components.keda (has $name (include "xinhuo.scaled" $root | fromJsonArray)) -}}
+  {{- if ternary $byQueue $root.Values.components.hpa (eq $.role "worker") -}}{{- $_ := unset $object.spec "replicas" -}}{{- end -}}
+{{- end }}
+{{ include "xinhuo.emit" (dict "root" $root "object" $object) }}
+{{- end -}}
+{{- end -}}
+
+{{/* The Deployments for which the component keda has a ScaledObject, as JSON. */}}
+{{- define "xinhuo.scaled" -}}
+{{- $names := list -}}
+{{- range splitList "\n---\n" (.Files.Get "files/components/keda/workers.yaml") -}}
+  {{- $object := fromYaml . -}}
+  {{- if eq $object.kind "ScaledObject" -}}{{- $names = append $names $object.spec.scaleTargetRef.name -}}{{- end -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{/* What asks-others and oidc add to a Deployment: their JSON patches, as JSON; dict "root" "service" "role". */}}
+{{- define "xinhuo.patches" -}}
+{{- $operations := list -}}
+{{- $service := fromYaml (.root.Files.Get (printf "files/base/%s/kustomization.yaml" .service)) -}}
+{{- if and (eq .role "worker") (has "../asks-others" $service.components) -}}
+  {{- $others := fromYaml (.root.Files.Get "files/base/asks-others/kustomization.yaml") -}}
+  {{- range $others.patches -}}{{- $operations = concat $operations (fromYamlArray .patch) -}}{{- end -}}
+{{- end -}}
+{{- if and .root.Values.components.oidc (eq (printf "%s-%s" .service .role) "portal-api") -}}
+  {{- $oidc := .root.Values.oidc -}}
+  {{- $said := dict "XINHUO_OIDC_ISSUER" $oidc.issuer "XINHUO_OIDC_CLIENT_ID" $oidc.clientId "XINHUO_OIDC_REDIRECT_URL" $oidc.redirectUrl -}}
+  {{- $component := fromYaml (.root.Files.Get "files/components/oidc/kustomization.yaml") -}}
+  {{- range $component.patches -}}
+    {{- range fromYamlArray .patch -}}
+      {{- if hasKey $said (.value.name | default "") -}}{{- $_ := set .value "value" (index $said .value.name) -}}{{- end -}}
+      {{- $operations = append $operations . -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $operations -}}
+{{- end -}}
+
+{{/* One operation of a JSON patch, of the two places that are used; dict "container" "volumes" "operation". */}}
+{{- define "xinhuo.add" -}}
+{{- $operation := .operation -}}
+{{- if eq $operation.op "test" -}}
+{{- else if hasSuffix "/containers/0/env/-" $operation.path -}}
+  {{- $_ := set .container "env" (append .container.env $operation.value) -}}
+{{- else if regexMatch "/volumes/1/projected/sources/0/secret/items/-$" $operation.path -}}
+  {{- $secret := (index (index .volumes 1).projected.sources 0).secret -}}
+  {{- $_ := set $secret "items" (append $secret.items $operation.value) -}}
+{{- else -}}
+  {{- fail (printf "本 chart 不会这样的补丁 / a patch that this chart cannot do: %s %s" $operation.op $operation.path) -}}
+{{- end -}}
+{{- end -}}
