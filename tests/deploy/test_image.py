@@ -4,6 +4,8 @@ That each service starts in each role, with its secrets in files, and ends well 
 """
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +41,8 @@ for folder, folders, files in os.walk("/"):
         programs = folder in ("/usr/bin", "/usr/local/bin", "/opt/xinhuo/bin")
         if (ours or programs) and (name in UNWANTED or (ours and name.endswith(UNWANTED_ENDS))):
             found["unwanted"].append(path)
-        if ours and not programs and name.endswith(".py") and not os.path.exists(importlib.util.cache_from_source(path)):
+        compiled = importlib.util.cache_from_source(path) if name.endswith(".py") else path
+        if ours and not programs and not os.path.exists(compiled):
             found["uncompiled"].append(path)
 print(json.dumps(found))
 """
@@ -123,15 +126,19 @@ def test_all_of_it_is_compiled_so_that_a_read_only_root_starts_fast(looked_throu
     assert looked_through["uncompiled"] == []
 
 
-def test_the_search_finds_what_is_planted(image: Image) -> None:
-    plant = (
-        "import os, pathlib, sys; here = pathlib.Path('/srv'); (here / '.git').mkdir();"
-        "(here / 'tests').mkdir(); (here / 'new.py').write_text(''); (here / 'su').write_text('');"
-        "os.chmod(here / 'su', 0o4755);" + f"exec({SEARCH!r})"
-    )
-    found = python(image, plant, options=(*LOCKED_UP[3:], "--tmpfs=/srv:rw,mode=1777,notmpcopyup"))
-    assert {"/srv", "/srv/.git", "/srv/new.py"} <= set(found["writable"])
-    assert set(found["unwanted"]) == {"/srv/.git", "/srv/tests"}
+def test_the_search_finds_what_is_planted(image: Image, tmp_path: Path) -> None:
+    for folder in (".git", "tests"):
+        (tmp_path / folder).mkdir()
+    for file in ("new.py", "su", "master.key"):
+        (tmp_path / file).touch()
+    (tmp_path / "su").chmod(0o4755)
+    os.chown(tmp_path / "new.py", USER, USER)
+    tmp_path.chmod(0o777)
+
+    found = python(image, SEARCH, options=(*LOCKED_UP[3:], f"--volume={tmp_path}:/srv"))
+
+    assert found["writable"] == ["/srv", "/srv/new.py"]
+    assert set(found["unwanted"]) == {"/srv/.git", "/srv/tests", "/srv/master.key"}
     assert found["setuid"] == ["/srv/su"]
     assert found["uncompiled"] == ["/srv/new.py"]
 

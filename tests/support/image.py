@@ -14,8 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -204,16 +203,6 @@ class Container:
         if self.process.poll() is None:
             self.image.podman("rm", "--force", "--time", "0", self.name)
             self.process.wait(SECONDS)
-
-
-@contextmanager
-def ending(containers: "list[Container]") -> Iterator["list[Container]"]:
-    """Give the list; whatever of it still runs afterwards is ended."""
-    try:
-        yield containers
-    finally:
-        for container in containers:
-            container.end()
 
 
 def _fingerprint() -> str:
