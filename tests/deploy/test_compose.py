@@ -3,6 +3,7 @@
 What needs docker itself is not shown here: networks, published ports, limits, the images of PostgreSQL and RabbitMQ.
 """
 
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import requests
 from psycopg import sql
 
 from tests.support.campaign import make_campaign
-from tests.support.compose import Composed, read
+from tests.support.compose import FILE, Composed, read
 from tests.support.image import USER, Container, Image
 from tests.support.installation import SERVICES, Installation
 from tests.support.processes import LOOPBACK, tail
@@ -58,7 +59,8 @@ def composed(
     }
     made = Composed(image, tmp_path_factory.mktemp("compose"), places)
     yield made
-    rabbit_node.delete_vhost(name)
+    if name in rabbit_node.ctl("list_vhosts").split():
+        rabbit_node.delete_vhost(name)
     for user in rabbit_node.ctl("list_users").split():
         if user == name or user.startswith(f"{name}."):
             rabbit_node.ctl("delete_user", user)
@@ -214,6 +216,13 @@ def test_whom_docker_waits_for_either_stays_or_ends_well() -> None:
     stays = {name for name, one in services.items() if "healthcheck" in one}
     tools = {name for name, one in services.items() if one.get("profiles")}
     assert set(services) == set(ONCE) | stays | tools
+
+
+def test_every_command_that_the_guide_gives_names_a_service_of_the_file() -> None:
+    text = (FILE.parent / "README.md").read_text(encoding="utf-8") + FILE.read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:run --rm|logs|restart)(?: -T| --entrypoint \S+)* ([a-z-]+)", text))
+    assert {"xinhuo", "hand-out", "topology", "awards-api"} <= named
+    assert named <= set(read()["services"])
 
 
 # --- The system -----------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ found = {"writable": [], "setuid": [], "unwanted": [], "uncompiled": []}
 for folder, folders, files in os.walk("/"):
     folders[:] = [one for one in folders if os.path.join(folder, one) not in KERNELS]
     ours = folder.startswith(("/opt/xinhuo", "/srv"))
-    for name in [".", *folders, *files]:
-        path = os.path.normpath(os.path.join(folder, name))
+    for name in [*folders, *files] if folder != "/" else [*folders, *files, ""]:
+        path = os.path.join(folder, name)
         if path in KERNELS or os.path.islink(path):
             continue
         if os.access(path, os.W_OK):
