@@ -21,6 +21,7 @@ from tests.support.installation import SERVICES, Installation
 from tests.support.processes import LOOPBACK, tail
 from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
+from tools.deploy_check import compose
 from xinhuo.chassis import config
 from xinhuo.cli import installing
 
@@ -325,3 +326,33 @@ def test_sigterm_ends_a_process_of_either_role_well_within_its_time(
         running[name] = composed.start(name)
     for name in ("notify-api", "notify-worker"):
         wait_for(lambda name=name: running[name].runs() and _is_ready(composed, name), PATIENCE, name)
+
+
+# --- The check of the file ------------------------------------------------------------------------------
+
+
+def test_the_file_is_what_the_compose_specification_allows() -> None:
+    found = compose.check(FILE.parents[1])
+    assert (found.problems, found.counts) == ([], {"compose_services": len(read()["services"])})
+
+
+@pytest.mark.parametrize(
+    ("there", "broken", "named"),
+    [
+        ("  read_only: true", "  read_onli: true", "read_onli"),
+        ("service_healthy", "service_well", "service_well"),
+        ("interval: 15s", "interval: 15 seconds", "seconds"),
+        ("cap_drop: [ALL]", "cap_drop: ALL", "expected a set"),
+        ("networks: [inside]\n    volumes", "networks: [within]\n    volumes", "within"),
+        ("key: { condition", "keys: { condition", "keys"),
+        ("secrets-deploy:/run/secrets/xinhuo:ro", "secrets-deply:/run/secrets/xinhuo:ro", "secrets-deply"),
+        ("services:", "services: [", "services"),
+    ],
+)
+def test_what_docker_would_refuse_is_found(there: str, broken: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    text = FILE.read_text(encoding="utf-8")
+    assert there in text
+    (tmp_path / "deploy" / "compose.yaml").write_text(text.replace(there, broken), encoding="utf-8")
+    problems = compose.check(tmp_path).problems
+    assert any(named in problem for problem in problems), problems
