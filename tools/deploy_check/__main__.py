@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
     "yaml_files",
     "image",
+    "compose",
     "kustomize",
     "kubernetes",
     "custom_resources",
