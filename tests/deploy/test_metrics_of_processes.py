@@ -8,12 +8,12 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 import xinhuo
-from tests.support.fleet import Fleet, _port
+from tests.support.fleet import Fleet
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.processes import LOOPBACK
 from tests.support.waiting import wait_for
 from xinhuo.chassis import metrics
-from xinhuo.chassis.config import Settings
+from xinhuo.chassis.config import SERVICES, Settings
 from xinhuo.cli.build import service_classes
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
@@ -33,7 +33,8 @@ def fleet(postgres_url: str, amqp_uri: str, tmp_path_factory: pytest.TempPathFac
 
 
 def told(fleet: Fleet, service: str, role: str) -> Samples:
-    answer = requests.get(f"http://{LOOPBACK}:{_port(fleet, (service, role))}/metrics", timeout=10)
+    port = fleet.port_base + 1 + SERVICES.index(service) + (10 if role == "worker" else 0)
+    answer = requests.get(f"http://{LOOPBACK}:{port}/metrics", timeout=10)
     found: Samples = {}
     for family in text_string_to_metric_families(answer.text):
         for sample in family.samples:
