@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the locked requirements and this project into a virtual environment.
 #
-#   tools/install.sh runtime|dev|bench|threads|threads-dev [VENV] [PYTHON]
+#   tools/install.sh runtime|otel|dev|bench|threads|threads-dev [VENV] [PYTHON]
 #
 # Those with "threads" are without nameko and eventlet; give them an environment of their own.
 # Quick when nothing changed: a stamp in the environment holds the hash of what was installed. The stamp is
@@ -10,7 +10,7 @@
 set -eu
 exec >&2
 
-kind=${1:?runtime, dev, bench, threads or threads-dev}
+kind=${1:?runtime, otel, dev, bench, threads or threads-dev}
 venv=${2:-.venv}
 wanted=${3:-${PYTHON:-}}
 cd "$(dirname "$0")/.."
@@ -97,8 +97,9 @@ pip install -qq --no-deps --no-build-isolation --no-index -e .
 
 fingerprint "$kind" > "$venv/.installed-$kind"
 case $kind in # what is among it
-    bench) among="dev runtime" ;;
-    dev) among=runtime ;;
+    bench) among="dev otel runtime" ;;
+    otel) among=runtime ;;
+    dev) among="otel runtime" ;;
     threads-dev) among=threads ;;
     *) among= ;;
 esac

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, SessionTransaction
 from sqlalchemy.orm import Session as OrmSession
 
-from . import clock, inbox, outbox, roles, roundtrips, row_security
+from . import clock, inbox, outbox, roles, roundtrips, row_security, trace
 from .arrays import ColumnDumper
 from .errors import Unavailable
 
@@ -133,21 +133,25 @@ class Database:
         session = Session(self.engine, expire_on_commit=False, info={inbox.KEEP_EVENTS_MONTHS: self.keep_events_months})
         committing = False
         try:
-            try:
-                yield session
-                committing = True
-                session.commit()
-            except BaseException:
-                session.rollback()
-                raise
-            finally:
-                session.close()
+            with trace.within(trace.CLIENT, "transaction", self._facts):
+                try:
+                    yield session
+                    committing = True
+                    session.commit()
+                except BaseException:
+                    session.rollback()
+                    raise
+                finally:
+                    session.close()
         except (DBAPIError, PoolTimeout) as error:
             if is_outage(error):
                 # Most statements travel with the commit: one that was answered with an error was not committed.
                 unknown = committing and isinstance(error, DBAPIError) and error.connection_invalidated
                 raise DatabaseUnavailable(committing=unknown) from error
             raise
+
+    def _facts(self) -> trace.Facts:
+        return {"db.system.name": "postgresql", "db.namespace": f"{self.engine.url.database}|{self.service}"}
 
     @contextmanager
     def as_owner(self) -> Iterator[sa.Connection]:
