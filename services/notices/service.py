@@ -1,5 +1,6 @@
 """The ways into notices: each method calls one use case."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -7,10 +8,12 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.errors import ChangedMeanwhile
 from xinhuo.chassis.markers import http
+from xinhuo.chassis.metrics import Figure
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Answer, Listed
 
 from . import commands, domain, queries, schemas
+from . import figures as campaign
 from .domain import refusals
 
 _UNIT_ERRORS = (
@@ -46,6 +49,10 @@ class Notices(Service):
     """Units, notices with their categories, and the obligations that follow from them."""
 
     name: ClassVar[str] = "notices"
+
+    def figures(self, session: Session) -> Iterable[Figure]:
+        """See ``Service``."""
+        return campaign.figures(session)
 
     @http(
         "POST",

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis.counted import count
 from xinhuo.chassis.db import rows
 from xinhuo.chassis.errors import NotFound
 from xinhuo.chassis.identity.actor import access_of
@@ -19,6 +20,7 @@ from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged, PersonErased
 
 from . import texts
+from .figures import INBOX, MESSAGES_SENT
 from .models import messages
 
 HOURS_LOGGED = "hours_logged"
@@ -116,6 +118,9 @@ def hand_over(session: Session, batch: Sequence[Message]) -> None:
     """
     # In the order of the unique key, so that two batches with the same messages cannot wait for each other.
     ordered = sorted(batch, key=lambda message: message.key)
+    restored = sum(message.replayed for message in ordered)
+    count(session, MESSAGES_SENT, (INBOX, WRITTEN), len(ordered) - restored)
+    count(session, MESSAGES_SENT, (INBOX, RESTORED), restored)
     at_commit(
         session,
         _PUT_INTO_INBOX,

@@ -1,6 +1,6 @@
 """The ways into volunteers: each method calls one use case."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import InvalidInput, RuleError
 from xinhuo.chassis.markers import Submission, http, subscribe
+from xinhuo.chassis.metrics import Figure
 from xinhuo.chassis.reconcile.compare import PATIENCE
 from xinhuo.chassis.reconcile.entrypoints import Books, NightlyReconciliation
 from xinhuo.chassis.reconcile.results import Result
@@ -20,6 +21,7 @@ from xinhuo.contracts.notices import NoticeIssued, UnitChanged, UnitRegistered
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
 from . import answers, domain, reconciliation
+from . import figures as campaign
 from .claims_service import HOURS_ERRORS, ClaimEntrypoints
 from .commands import activities as activity_commands
 from .commands import hours as hours_commands
@@ -61,6 +63,10 @@ class Volunteers(
     def compare_tables(self, patience: timedelta = PATIENCE) -> list[Result]:
         """Compare what the tables of this service say among themselves."""
         return reconciliation.compare_statistics(self.runtime.db, patience)
+
+    def figures(self, session: Session) -> Iterable[Figure]:
+        """See ``Service``."""
+        return campaign.figures(session)
 
     # --- People -------------------------------------------------------------------------------------------
 

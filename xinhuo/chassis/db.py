@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, SessionTransaction
 from sqlalchemy.orm import Session as OrmSession
 
-from . import clock, inbox, outbox, roles, roundtrips, row_security, trace
+from . import clock, counted, inbox, metrics, outbox, roles, roundtrips, row_security, trace
 from .arrays import ColumnDumper
 from .errors import Unavailable
 
@@ -88,6 +88,17 @@ def _forget_recorded_events(session: OrmSession) -> None:
         roundtrips.forget(session)
 
 
+@event.listens_for(Session, "after_commit")
+def _count_what_was_done(session: OrmSession) -> None:
+    if not session.in_nested_transaction():
+        counted.add(session)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _count_nothing(session: OrmSession, ended: SessionTransaction) -> None:
+    counted.forget(session, ended)
+
+
 class Database:
     """The database of one service; tables live in the schema of the service's name.
 
@@ -144,6 +155,8 @@ class Database:
                 finally:
                     session.close()
         except (DBAPIError, PoolTimeout) as error:
+            if isinstance(error, PoolTimeout):
+                metrics.DB_POOL_TIMEOUTS.labels(self.service).inc()
             if is_outage(error):
                 # Most statements travel with the commit: one that was answered with an error was not committed.
                 unknown = committing and isinstance(error, DBAPIError) and error.connection_invalidated

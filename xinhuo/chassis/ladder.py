@@ -116,6 +116,8 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
     now = clock.now()
     ages = metrics.EVENT_AGE.labels(db.service, handler)
     for envelope in fresh.values():
+        if envelope.replayed:  # its age says when it was replayed, not how long anybody waited
+            continue
         ages.observe(max(0.0, (now - envelope.time).total_seconds()))
     consumed = metrics.EVENTS_CONSUMED
     consumed.labels(db.service, handler, "ok").inc(len(fresh))

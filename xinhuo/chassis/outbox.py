@@ -134,6 +134,11 @@ def rehearsal(session: Session) -> Iterator[None]:
         savepoint.rollback()
 
 
+def is_rehearsing(session: Session) -> bool:
+    """Tell whether what is done now is done for its result only, and will be taken back."""
+    return bool(session.info.get(_REHEARSING))
+
+
 def write_pending(session: Session) -> None:
     """Write what was recorded so far now: many events would fill the memory until the commit."""
     if pending := session.info.pop(_PENDING, []):

@@ -1,6 +1,6 @@
 """What every service has: its runtime, and the housekeeping that keeps the chassis tables in shape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import ClassVar
@@ -16,6 +16,7 @@ from .desk.routes import DeadLetterRoutes
 from .identity.bearer import Bearer, NoBearer
 from .identity.tokens import Verifier, no_keys
 from .markers import job
+from .metrics import Figure
 from .retention.rules import Line, Retention, lines_of
 from .retention.work import OF_EVERY_SERVICE, Removal, remove_due, report
 from .security import Keys
@@ -33,6 +34,8 @@ class Runtime:
     verifier: Verifier = field(default_factory=lambda: Verifier(no_keys))
     bearer: Bearer = field(default_factory=NoBearer)
     retention: Retention = ()
+    expected_revision: str = ""
+    """The revision of the tables that this program was written for; empty when nobody is to be told."""
 
 
 class Service(DeadLetterRoutes, AuditRoutes):
@@ -45,6 +48,14 @@ class Service(DeadLetterRoutes, AuditRoutes):
 
     def refresh_gauges(self, session: Session) -> None:
         """Set gauges of the service's own from its database; called every few seconds in each worker."""
+
+    def figures(self, session: Session) -> Iterable[Figure]:
+        """Return what the service's tables say of the campaign; called every minute or less often, in one worker.
+
+        Figures are removed from the metrics when they are no longer returned.
+        """
+        del session
+        return ()
 
     def key_fits(self, session: Session) -> bool:
         """Tell whether what the service has encrypted was encrypted with this process's master key."""

@@ -7,11 +7,12 @@ from threading import Event as Flag
 from typing import Any
 
 import sqlalchemy as sa
+from prometheus_client import Gauge
 from sqlalchemy.exc import DBAPIError
 
 from xinhuo.contracts.codec import Undecodable
 
-from . import jobs, ladder, logs, metrics, parked
+from . import jobs, ladder, logs, metrics, migrations, parked
 from .db import database_now
 from .errors import Unavailable
 from .markers import Job, Subscription, marked
@@ -21,6 +22,9 @@ from .wire import TIME_IN_FUTURE, Broken, Incoming, open_message
 
 log = logs.get("worker")
 _TICK = 0.5
+_GAUGES_SECONDS, _SCHEMA_SECONDS, _FIGURES_SECONDS = 5.0, 30.0, 60.0
+#: Figures are counted in whole tables. They may take a hundredth of the time, and each count so many seconds at most.
+_FIGURES_SHARE, _FIGURES_LONGEST = 100, 10
 #: A message that came back so often may hold an event that takes its process down with it.
 _SUSPECT = 2
 
@@ -35,9 +39,15 @@ class Worker:
         self.handlers: dict[str, ladder.Handle] = {
             self.handler_name(name): getattr(service, name) for name in self.subscriptions
         }
+        #: Of these the table knows when they were done. The others end well without a period while there is no work.
+        self._by_period = {name for name, mark in marked(type(service), Job).items() if mark.when is None}
         self._reasons: set[str] = set()
         self._decided: dict[tuple[str, str], int] = {}
         self._counts = False
+        self._busy = metrics.WORKERS_BUSY.labels(service.name, "handler")
+        self._figures: set[tuple[Gauge, tuple[str, ...]]] = set()
+        #: Tells whether this is the one worker of the service that shows its figures; set by the adapter.
+        self.leads: Callable[[], bool] = lambda: False
 
     def handler_name(self, method: str) -> str:
         """Return the name that a method's queue, inbox rows and dead letters go by."""
@@ -49,6 +59,10 @@ class Worker:
         Returns, for each message, None when it may be acknowledged, or why the whole of it cannot be read:
         the broker's own dead-letter exchange is for those. Raises DatabaseUnavailable; call again later.
         """
+        with self._busy.track_inprogress():
+            return self._receive(method, messages)
+
+    def _receive(self, method: str, messages: Sequence[Incoming]) -> list[Undecodable | None]:
         handler = self.handler_name(method)
         deliveries: list[ladder.Delivery] = []
         verdicts: list[Undecodable | None] = []
@@ -103,6 +117,8 @@ class Worker:
         """Run due jobs, retry parked events and refresh gauges until told to stop."""
         due: dict[str, float] = {}
         timed: dict[str, Job] = marked(type(self.service), Job)
+        for name, mark in timed.items():
+            metrics.JOB_PERIOD.labels(self.service.name, name).set(mark.every.total_seconds())
         while not stop.wait(_TICK):
             self._safely("parked_events", lambda: parked.retry_parked(self.db, self.handlers))
             for name, mark in timed.items():
@@ -110,9 +126,15 @@ class Worker:
                     continue
                 due[name] = time.monotonic() + min(mark.every.total_seconds(), 60.0)
                 self._safely(name, self._job(name, mark))
-            if due.get("gauges", 0.0) <= time.monotonic():
-                due["gauges"] = time.monotonic() + 5.0
-                self._safely("gauges", self._refresh_gauges)
+            for name, refresh in (
+                ("gauges", self._refresh_gauges),
+                ("schema_revision", self._show_revision),
+                ("figures", self._show_figures),
+            ):
+                if due.get(name, 0.0) <= time.monotonic():
+                    started = time.monotonic()
+                    self._safely(name, refresh)
+                    due[name] = started + _pause(name, time.monotonic() - started)
 
     def _job(self, name: str, mark: Job) -> Callable[[], object]:
         work = getattr(self.service, name)
@@ -144,10 +166,19 @@ class Worker:
             decided: Any = session.execute(
                 sa.text("SELECT action, split_part(outcome, ' ', 1), count(*) FROM dead_letter_actions GROUP BY 1, 2")
             ).all()
+            done: Any = session.execute(
+                sa.text(
+                    "SELECT name, extract(epoch FROM max(finished_at)) FROM jobs"
+                    " WHERE finished_at IS NOT NULL GROUP BY name"
+                )
+            ).all()
             self.service.refresh_gauges(session)
         metrics.OUTBOX_PENDING.labels(service).set(pending)
         metrics.OUTBOX_OLDEST.labels(service).set(float(oldest))
         metrics.OUTBOX_PUBLIC_OLDEST.labels(service).set(float(uncopied))
+        for job, finished in done:  # whichever worker did it
+            if job in self._by_period:
+                metrics.JOB_LAST_SUCCESS.labels(service, job).set(float(finished))
         waiting = dict.fromkeys(self._reasons, 0) | {reason: count for reason, count in dead}
         self._reasons |= waiting.keys()
         for reason, count in waiting.items():  # one that nobody waits for any more is 0, not what it was
@@ -159,6 +190,30 @@ class Worker:
             )
             self._decided[action, outcome] = count
         self._counts = True
+
+    def _show_revision(self) -> None:
+        if expected := self.service.runtime.expected_revision:
+            metrics.show_revision(self.service.name, expected, migrations.current_of_service(self.db))
+
+    def _show_figures(self) -> None:
+        """Show the figures in one worker of the service, and in no other."""
+        found: dict[tuple[Gauge, tuple[str, ...]], float] = {}
+        if self.leads():
+            with self.db.transaction() as session:
+                session.execute(sa.text(f"SET LOCAL statement_timeout = '{_FIGURES_LONGEST}s'"))
+                found = {(gauge, labels): value for gauge, labels, value in self.service.figures(session)}
+        for gauge, labels in self._figures - found.keys():
+            gauge.remove(*labels)
+        self._figures = set(found)
+        for (gauge, labels), value in found.items():
+            gauge.labels(*labels).set(value)
+
+
+def _pause(name: str, took: float) -> float:
+    """Return how long after its beginning something is refreshed again."""
+    if name == "gauges":
+        return _GAUGES_SECONDS
+    return _SCHEMA_SECONDS if name == "schema_revision" else max(_FIGURES_SECONDS, _FIGURES_SHARE * took)
 
 
 def _reorder(deliveries: list[ladder.Delivery], returns: int) -> None:

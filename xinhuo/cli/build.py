@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import platform
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -10,13 +11,15 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from xinhuo.chassis import logs, migrations, topology
+import xinhuo
+from xinhuo.chassis import logs, metrics, migrations, topology
 from xinhuo.chassis.config import SERVICES, BadSettings, Settings
 from xinhuo.chassis.db import Database, DatabaseUnavailable
 from xinhuo.chassis.identity.bearer import KeyBearer, NoBearer
 from xinhuo.chassis.identity.keyring import KeyRing, fetch_from
 from xinhuo.chassis.identity.tokens import KeySource, Verifier
 from xinhuo.chassis.key_file import ask_command, load_keys
+from xinhuo.chassis.markers import Subscription, marked
 from xinhuo.chassis.retention.rules import Retention
 from xinhuo.chassis.retention.rules import load as load_retention
 from xinhuo.chassis.security import BadKeyFile, Keys
@@ -101,6 +104,7 @@ def make_service(name: str, settings: Settings, *, role: str = "all") -> Service
         Verifier(_key_source(name, settings, db)),
         KeyBearer(settings.url_of("portal"), settings.service_key) if settings.service_key else NoBearer(),
         retention(),
+        migrations.head(versions_of(name)),
     )
     return service
 
@@ -134,6 +138,17 @@ def make_health_app(service: Service, checks: dict[str, health.Check]) -> HttpAp
     return app
 
 
+def show(service: Service, *, role: str, adapter: str, http_workers: int) -> None:
+    """Show in the metrics what this process is and how many workers and connections it may have."""
+    settings, name = service.runtime.settings, service.name
+    metrics.BUILD_INFO.labels(name, role, xinhuo.__version__, adapter, platform.python_version()).set(1)
+    metrics.show_pool(name, service.runtime.db.engine, settings.db_pool)
+    if role != "worker":
+        metrics.WORKERS_LIMIT.labels(name, "http").set(http_workers)
+    if role != "api":
+        metrics.WORKERS_LIMIT.labels(name, "handler").set(len(marked(type(service), Subscription)))
+
+
 def check_adapter(settings: Settings) -> None:
     """Raise BadSettings when what the chosen adapter stands on is not installed."""
     if settings.adapter == "nameko" and any(importlib.util.find_spec(name) is None for name in ("nameko", "eventlet")):
@@ -162,6 +177,7 @@ def warn_of_old_tables(service: Service) -> None:
         found = migrations.current_of_service(service.runtime.db)
     except (DatabaseUnavailable, DBAPIError):
         return  # which others will say
+    metrics.show_revision(service.name, migrations.head(versions_of(service.name)), found)
     if found != (head := migrations.head(versions_of(service.name))):
         logs.get("process").warning("migration_pending", found=found, wanted=head, remedy="xinhuo db upgrade")
 
@@ -177,6 +193,7 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
         if database_up():
             return "未知 / unknown"
         found = migrations.current_of_service(db)
+        metrics.show_revision(service.name, head, found)
         if found == head:
             return None
         return (

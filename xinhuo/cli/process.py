@@ -62,6 +62,7 @@ def run(service_name: str, role: str, port: int) -> int:
     service = build.make_service(service_name, settings, role=role)
     build.check_key(service)
     build.warn_of_old_tables(service)
+    build.show(service, role=role, adapter=settings.adapter, http_workers=settings.http_workers)
     process = _process_class(settings.adapter)(service, build.mandatory_topics())
     checks = {"stopping": lambda: "正在停止 / stopping" if stop.is_set() else None}
     if role in ("worker", "all"):

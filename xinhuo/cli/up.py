@@ -198,15 +198,17 @@ def _services(settings: Settings, keys: Mapping[str, str]) -> Iterator[Callable[
     from xinhuo.chassis.adapters.threaded_http import Slots
 
     services = [build.make_service(name, replace(settings, service_key=keys.get(name))) for name in SERVICES]
+    http_workers = min(settings.http_workers, 16)
     for service in services:
         build.check_key(service)
+        build.show(service, role="all", adapter="inprocess", http_workers=http_workers)
     everything = InProcess(services, build.full_topology())
     try:
         for service in services:
             port = settings.port_of(service.name)
             try:
                 everything.serve(
-                    build.make_app(service, Slots(min(settings.http_workers, 16))),
+                    build.make_app(service, Slots(http_workers)),
                     settings.host,
                     port,
                     seconds=settings.request_seconds,

@@ -8,11 +8,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from xinhuo.chassis.counted import count
 from xinhuo.chassis.roundtrips import at_commit
 from xinhuo.contracts.codec import Envelope
 from xinhuo.contracts.volunteers import HoursLogged, HoursReversed
 
 from .. import domain
+from ..figures import SERVICE_MINUTES
 
 _CELLS = sa.text(
     """
@@ -43,6 +45,7 @@ def keep_statistics(session: Session, envelopes: Sequence[Envelope]) -> None:
 
     Raises ImpossibleMinutes for an event that no ledger entry can stand behind.
     """
+    added = {1: 0, -1: 0}
     cells: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0])
     people: defaultdict[tuple[UUID, _Cell], list[int]] = defaultdict(lambda: [0, 0])
     for envelope in envelopes:
@@ -52,9 +55,12 @@ def keep_statistics(session: Session, envelopes: Sequence[Envelope]) -> None:
         sign = 1 if isinstance(data, HoursLogged) else -1
         cell = data.served_on.replace(day=1), data.unit_code, data.team_code, data.category
         minutes = sign * domain.check_counted(data.minutes)
+        added[sign] += minutes
         for total in (cells[cell], people[data.volunteer_id, cell]):
             total[0] += minutes
             total[1] += sign
+    count(session, SERVICE_MINUTES, ("logged",), added[1])
+    count(session, SERVICE_MINUTES, ("reversed",), -added[-1])
     # Sorted keys, and the tables always in this order: two workers never wait for each other in a circle.
     at_commit(session, _CELLS, _columns([(key, cells[key]) for key in sorted(cells)]))
     ordered = sorted(people.items(), key=lambda item: (item[0][0].int, item[0][1]))

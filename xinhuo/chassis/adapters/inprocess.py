@@ -6,6 +6,7 @@ at start every recorded event that a subscribed handler has not seen is publishe
 
 import threading
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -204,6 +205,7 @@ class InProcess:
             worker = self.workers[service.name]
             relay = Relay(service.runtime.db, MemoryPublisher(self.broker), mandatory=mandatory)
             self.relays.append(relay)
+            worker.leads = partial(getattr, relay, "active")
             self._run(f"{service.name}.relay", relay.run, self._stop)
             for method in worker.subscriptions:
                 consumer = MemoryConsumer(self.broker, worker, method, batch=service.runtime.settings.prefetch_max)

@@ -21,7 +21,7 @@ from nameko.runners import ServiceRunner
 
 from xinhuo.contracts.codec import Undecodable
 
-from .. import logs
+from .. import logs, metrics
 from ..markers import Http, Subscription, marked
 from ..relay import Relay
 from ..service import Service
@@ -35,6 +35,7 @@ from .watchdog import StallWatchdog
 
 log = logs.get("nameko")
 _CONNECTIONS = 2000
+_TURN_SECONDS = 0.5
 #: Two heartbeats of the broker are 20 s; who stands still for this long should be known before.
 STALL_SECONDS = 5.0
 
@@ -243,9 +244,12 @@ class NamekoProcess:
         )  # fmt: skip
         watchdog.start()
         turns = watchdog.begin()
+        lag = metrics.HUB_LAG.labels(self.service.name)
         while not stop.is_set() and not waiting.dead:
             watchdog.beat(turns)
-            eventlet.sleep(0.5)
+            asleep = time.monotonic()
+            eventlet.sleep(_TURN_SECONDS)
+            lag.observe(max(0.0, time.monotonic() - asleep - _TURN_SECONDS))
         watchdog.stop()
         log.info("stopping", service=self.service.name)
         runner.stop()

@@ -111,6 +111,7 @@ def _publisher_of(service: Service, lane: str) -> ConfirmingPublisher:
 
 def background_of(worker: Worker, relays: list[Relay]) -> list[tuple[str, Callable[[Flag], None]]]:
     """Return the work of a worker that no subscription starts, each with a name for its thread."""
+    worker.leads = lambda: any(relay.active for relay in relays if relay.lane == "inside")  # one of all workers is it
     works: list[tuple[str, Callable[[Flag], None]]] = [(f"relay {relay.lane}", relay.run) for relay in relays]
     return [*works, ("dead letters", dead_letter_consumer_of(worker).run), ("housekeeping", worker.housekeep)]
 

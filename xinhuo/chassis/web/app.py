@@ -26,6 +26,8 @@ from .pages import Answer
 PROBLEM = "application/problem+json"
 #: What may stand in a path for a code.
 CODE = "[A-Za-z0-9_-]{1,64}"
+#: Does the work of a route, wherever its adapter wants it done.
+Invoke = Callable[[str, Callable[[], Any]], Any]
 log = logs.get("http")
 
 
@@ -61,7 +63,7 @@ class HttpApp:
         self,
         service: Service,
         *,
-        invoke: Callable[[str, Callable[[], Any]], Any] | None = None,
+        invoke: Invoke | None = None,
         routes: bool = True,
         enter: Callable[[Runtime, Http, dict[str, Any]], Access] | None = None,
     ) -> None:
@@ -69,7 +71,7 @@ class HttpApp:
         self._enter = enter or guard.Door()
         self.routes = routes_of(type(service)) if routes else []
         guard.check_rights(service.name, (route.mark for route in self.routes))
-        self._invoke = invoke or (lambda _name, work: work())
+        self._invoke = _counted(service.name, invoke or (lambda _name, work: work()))
         self._map = Map(
             [Rule(_rule(route.mark.path), methods=[route.mark.method], endpoint=route) for route in self.routes],
             converters={"code": _CodeConverter},
@@ -297,6 +299,20 @@ def _note(method: str, label: str, status: int) -> None:
         facts["error.type"] = str(status)
     name = "HTTP" if known == "_OTHER" else known
     trace.note(facts, f"{name} {label}" if label.startswith("/") else name, failed=status >= 500)
+
+
+def _counted(service: str, invoke: Invoke) -> Invoke:
+    """Count who is at work, from when a worker begins until it ends."""
+    busy = metrics.WORKERS_BUSY.labels(service, "http")
+
+    def counted(name: str, work: Callable[[], Any]) -> Any:
+        def at_work() -> Any:
+            with busy.track_inprogress():
+                return work()
+
+        return invoke(name, at_work)
+
+    return counted
 
 
 @cache
