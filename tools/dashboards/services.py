@@ -77,7 +77,8 @@ BOARD = Board(
         )),
         Row("运行的版本", "What runs", (
             Panel("程序版本", "What runs, and how often.", "short",
-                  ((f"count by (service, role, version, adapter, python) (xinhuo_build_info{_OURS})", ""),), "table", 12),
+                  ((f"count by (service, role, version, adapter, python) (xinhuo_build_info{_OURS})", ""),), "table",
+                  12),
             Panel("表结构版本", "The revision of the tables that programs want, and the one that they found.", "short",
                   ((f"count by (service, expected, found) (xinhuo_schema_revision_info{_OURS})", ""),), "table", 12,
                   alert="XinhuoMigrationRevisionMismatch", limit=None),
