@@ -50,6 +50,8 @@ class Panel:
     kind: str = "lines"
     width: int = 8
     alert: str = ""
+    also: tuple[str, ...] = ()
+    """Other alerts about it, whose runbooks are linked, too."""
     limit: float | None = None
     """At what it turns red; by itself, at the first number that the alert compares with."""
     low_is_bad: bool = False
@@ -147,7 +149,7 @@ def _panel(panel: Panel) -> Any:
         builder = stat.Panel().graph_mode(BigValueGraphMode.AREA).color_mode(BigValueColorMode.VALUE)
         builder = builder.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     elif panel.kind == "table":
-        builder = table.Panel()
+        builder = table.Panel().show_header(True)
     else:
         builder = (
             timeseries.Panel()
@@ -183,9 +185,7 @@ def _panel(panel: Panel) -> Any:
             style = common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.LINE)
             builder = builder.thresholds_style(style)
     builder = builder.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
-    if panel.alert:
-        link = dashboard.DashboardLink(f"处置手册 / runbook: {panel.alert}").type(DashboardLinkType.LINK)
-        builder = builder.links([link.url(f"${{runbooks}}/{panel.alert}.md").target_blank(True)])
+    builder = builder.links([_runbook(alert) for alert in _alerts_of(panel)])
     for letter, (expression, legend) in zip("ABCDEFGH", panel.queries, strict=False):
         query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(letter)
         asked = query.instant().format(PromQueryFormat.TABLE) if panel.kind == "table" else query.range()
@@ -199,8 +199,18 @@ def _limit(panel: Panel) -> float | None:
     return next(iter(limits_of(panel.alert)), None)
 
 
+def _alerts_of(panel: Panel) -> list[str]:
+    return [alert for alert in (panel.alert, *panel.also) if alert]
+
+
+def _runbook(alert: str) -> dashboard.DashboardLink:
+    link = dashboard.DashboardLink(f"处置手册 / runbook: {alert}").type(DashboardLinkType.LINK)
+    return link.url(f"${{runbooks}}/{alert}.md").target_blank(True)
+
+
 def _description(panel: Panel) -> str:
-    if not panel.alert:
-        return panel.en
-    limits_of(panel.alert)  # there is such an alert
-    return f"{panel.en} Alert: {panel.alert} (deploy/monitoring/runbooks/{panel.alert}.md)."
+    alerts = _alerts_of(panel)
+    for alert in alerts:
+        limits_of(alert)  # there is such an alert
+    said = ", ".join(f"{alert} (deploy/monitoring/runbooks/{alert}.md)" for alert in alerts)
+    return f"{panel.en} Alert: {said}." if said else panel.en

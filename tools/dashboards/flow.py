@@ -41,7 +41,7 @@ BOARD = Board(
                     "{{topic}} {{outcome}}"),), alert="XinhuoUnroutableMessages", limit=1),
             Panel("没有读取者的队列", "Queues that nobody reads.", "short",
                   ((f"count by (service) (xinhuo:queue_consumers{_BY_SERVICE} == 0)", "{{service}}"),),
-                  alert="XinhuoQueueHasNoConsumers", limit=1),
+                  alert="XinhuoQueueHasNoConsumers", also=("XinhuoQueueMissing",), limit=1),
         )),
         Row("排队与处理", "Queues and handlers", (
             Panel("队列长度", "Messages in each queue; a message holds up to 100 events.", "short",

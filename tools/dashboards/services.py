@@ -39,7 +39,8 @@ BOARD = Board(
                     "{{service}} {{method}} {{route}}"),)),
             Panel("不应答的进程", "Processes that do not answer Prometheus.", "short",
                   ((f'count by (service, role) (up{{job="xinhuo", {OURS}}} == 0)', "{{service}} {{role}}"),),
-                  alert="XinhuoProcessDown", limit=1),
+                  alert="XinhuoProcessDown",
+                  also=("XinhuoApiAbsent", "XinhuoConsumerAbsent"), limit=1),
         )),
         Row("资源", "Resources", (
             Panel("正在工作的线程占比", "Workers at work, of as many as there can be, in each process.", "percentunit",

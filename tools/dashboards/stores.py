@@ -18,7 +18,7 @@ BOARD = Board(
             Panel("报警", "Alarms: 1 is one. The whole cluster takes nothing meanwhile.", "short",
                   ((f"max by (instance) (rabbitmq_alarms_memory_used_watermark{_ALL})", "{{instance}} 内存"),
                    (f"max by (instance) (rabbitmq_alarms_free_disk_space_watermark{_ALL})", "{{instance}} 磁盘")),
-                  alert="XinhuoBrokerAlarm", limit=1),
+                  alert="XinhuoBrokerAlarm", also=("XinhuoBrokerAbsent",), limit=1),
             Panel("内存占上限", "Memory in use, of as much as sets off the alarm.", "percentunit",
                   ((f"rabbitmq_process_resident_memory_bytes{_ALL} / rabbitmq_resident_memory_limit_bytes{_ALL}",
                     "{{instance}}"),), alert="XinhuoBrokerAlarm", limit=1),
