@@ -1,10 +1,13 @@
 """A real Prometheus and a real Alertmanager on the loopback interface, with our rules, and whom they would call.
 
-The rules are those of deploy/monitoring; only their durations (``for``, windows in brackets, intervals of groups) are
-divided by ``FASTER``, so that what takes minutes at an office takes seconds here. Limits stay as they are.
+Everything is what deploy/monitoring holds. Changed are only: all durations of rules (``for``, windows in brackets,
+intervals of groups) and of Alertmanager's groups are divided by ``FASTER``, so that what takes minutes at an office
+takes seconds here; scrapes are a second apart; addresses are those of the test; and whoever would get WeCom or mail is
+a telephone that writes down who called. Limits, labels, routes and inhibitions stay as they are.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 import yaml
@@ -26,28 +29,35 @@ MONITORING = ROOT / "deploy" / "monitoring"
 FASTER = 60
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"(\d+)(ms|[smhdw])")
-_WINDOW = re.compile(r"\[([0-9a-z]+)(?::([0-9a-z]*))?\]")
-#: Debian's packages, by the program that is wanted.
-PACKAGES = {"prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager"}
+_WINDOW = re.compile(r"\[(\w+)\]")
+#: A window of one second would hold one sample, of which there is no rate.
+_LEAST, _LEAST_WINDOW = 1000, 5000
+
+
+class Call(NamedTuple):
+    """Somebody was told of an alert."""
+
+    receiver: str
+    status: str
+    labels: dict[str, str]
 
 
 def program(name: str) -> str:
-    """Return the path of a program, installing its package if need be."""
-    if shutil.which(name) is None:
-        apt.install(PACKAGES[name])
-    found = shutil.which(name)
-    if found is None:
+    """Return the path of a program, installing its package, which has the same name, if need be."""
+    if shutil.which(name) is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        apt.install(name)
+    if (found := shutil.which(name)) is None:
         raise ServersUnavailable(
-            f"测试需要 {name}：请以 root 身份运行 apt-get install {PACKAGES[name]}\n"
-            f"The tests need {name}: run as root `apt-get install {PACKAGES[name]}`"
+            f"测试需要 {name}：请以 root 身份运行 apt-get install {name}\n"
+            f"The tests need {name}: run as root `apt-get install {name}`"
         )
     return found
 
 
-def faster(duration: str) -> str:
-    """Return a duration of Prometheus divided, a second at least: nothing is looked at more often."""
+def faster(duration: str, least: int = _LEAST) -> str:
+    """Return a duration of Prometheus divided, but not to less than can be seen."""
     milliseconds = sum(int(number) * _UNITS[unit] for number, unit in _DURATION.findall(duration))
-    return f"{max(1000, milliseconds // FASTER)}ms"
+    return f"{max(least, milliseconds // FASTER)}ms"
 
 
 def quick_rules(text: str) -> str:
@@ -57,25 +67,35 @@ def quick_rules(text: str) -> str:
         if "interval" in group:
             group["interval"] = faster(group["interval"])
         for rule in group["rules"]:
-            # A window of one second would hold one sample, of which there is no rate.
-            rule["expr"] = _WINDOW.sub(lambda window: f"[{_window(window[1])}]", rule["expr"])
+            rule["expr"] = _WINDOW.sub(lambda window: f"[{faster(window[1], _LEAST_WINDOW)}]", rule["expr"])
             if "for" in rule:
                 rule["for"] = faster(rule["for"])
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
 
-def _window(duration: str) -> str:
-    return f"{max(5000, int(faster(duration).removesuffix('ms')))}ms"
+def quick_routes(text: str, telephone: str) -> dict[str, Any]:
+    """Return Alertmanager's configuration with shorter durations, and a telephone in place of each receiver."""
+    content: dict[str, Any] = yaml.safe_load(text)
+    routes = [content["route"]]
+    for route in routes:
+        routes += route.get("routes", [])
+        for name in {"group_wait", "group_interval"} & route.keys():
+            route[name] = faster(route[name])
+    content["receivers"] = [
+        {"name": one["name"], "webhook_configs": [{"url": f"{telephone}/{one['name']}", "send_resolved": True}]}
+        for one in content["receivers"]
+    ]
+    return {"global": {}, **{name: content[name] for name in ("route", "inhibit_rules", "receivers")}}
 
 
 class Watch:
-    """Prometheus, Alertmanager, and a telephone that writes down who calls."""
+    """Prometheus, Alertmanager, and the telephone."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls: list[tuple[str, dict[str, str]]] = []
-        """``firing`` or ``resolved``, and the labels of the alert, in the order in which they came."""
-        self._targets: dict[str, list[dict[str, Any]]] = {"xinhuo": [], "rabbitmq": []}
+    def __init__(self, folder: Path, rabbit: int) -> None:
+        """``rabbit`` is the port at which RabbitMQ tells Prometheus of itself."""
+        self.folder, self._rabbit = folder, rabbit
+        self.calls: list[Call] = []
+        """In the order in which they came."""
         self._prometheus, self._alertmanager = free_port(), free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._telephone = ThreadingHTTPServer((LOOPBACK, 0), _handler(self._ring))
@@ -83,50 +103,44 @@ class Watch:
     def start(self) -> None:
         """Start all three and return when both servers are ready."""
         threading.Thread(target=self._telephone.serve_forever, args=(0.05,), daemon=True).start()
-        rules = self.folder / "rules"
-        rules.mkdir(parents=True)
-        for path in [*(MONITORING / "rules").glob("*.yaml"), *(MONITORING / "alerts").glob("*.yaml")]:
-            (rules / f"{path.parent.name}-{path.name}").write_text(quick_rules(path.read_text(encoding="utf-8")))
-        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(self._configuration()))
-        (self.folder / "alertmanager.yml").write_text(yaml.safe_dump(self._routes()))
-        self.watch("xinhuo", [])
-        self.watch("rabbitmq", [])
-        self._spawn(
-            "prometheus",
-            f"--config.file={self.folder}/prometheus.yml",
-            f"--storage.tsdb.path={self.folder}/prometheus",
-            f"--web.listen-address={LOOPBACK}:{self._prometheus}",
-            "--rules.alert.resend-delay=1s",
-            "--log.level=warn",
+        for path in sorted(MONITORING.glob("rules/*.yaml")) + sorted(MONITORING.glob("alerts/*.yaml")):
+            (self.folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+            new = self.folder / path.parent.name / path.name
+            new.write_text(quick_rules(path.read_text(encoding="utf-8")), encoding="utf-8")
+        self.watch([])
+        configuration = self._configuration((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+        telephone = f"http://{LOOPBACK}:{self._telephone.server_address[1]}"
+        routes = quick_routes((MONITORING / "alertmanager.yml").read_text(encoding="utf-8"), telephone)
+        (self.folder / "alertmanager.yml").write_text(yaml.safe_dump(routes))
+        data, told = f"--storage.tsdb.path={self.folder}/data", f"--storage.path={self.folder}/told"
+        started = (
+            self._spawn("prometheus", self._prometheus, data, "--rules.alert.resend-delay=1s"),
+            self._spawn("prometheus-alertmanager", self._alertmanager, told, "--cluster.listen-address="),
         )
-        self._spawn(
-            "prometheus-alertmanager",
-            f"--config.file={self.folder}/alertmanager.yml",
-            f"--storage.path={self.folder}/alertmanager",
-            f"--web.listen-address={LOOPBACK}:{self._alertmanager}",
-            "--cluster.listen-address=",
-            "--log.level=warn",
-        )
-        for name, port in (("prometheus", self._prometheus), ("prometheus-alertmanager", self._alertmanager)):
+        for name, port in started:
             wait_for(lambda port=port: _is_ready(port), 60, f"{name}: {tail(self.folder / f'{name}.log')}")
 
-    def watch(self, job: str, targets: Iterable[tuple[int, dict[str, str]]]) -> None:
-        """Have Prometheus ask these ports of the loopback interface, with labels."""
-        content = [{"targets": [f"{LOOPBACK}:{port}"], "labels": labels} for port, labels in targets]
-        path = self.folder / f"{job}.json"
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(content))
-        new.rename(path)
+    def watch(self, targets: Iterable[tuple[int, str, str]]) -> None:
+        """Have Prometheus ask processes at these ports, each with its service and role."""
+        content = [
+            {"targets": [f"{LOOPBACK}:{port}"], "labels": {"service": service, "role": role}}
+            for port, service, role in targets
+        ]
+        path = self.folder / "targets" / "xinhuo.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.with_suffix(".new").write_text(yaml.safe_dump(content))
+        path.with_suffix(".new").rename(path)
 
-    def wait_for(self, status: str, alert: str, patience: float = 60, **labels: str) -> None:
-        """Return when somebody was called last about this alert with this status."""
+    def wait_for(self, status: str, alert: str, patience: float = 60, **labels: str) -> Call:
+        """Return the call in which somebody was told this of an alert, as the last that he was told of it."""
         wanted = {"alertname": alert, **labels}
 
-        def last() -> str:
-            about = [was for was, of in self.calls if wanted.items() <= of.items()]
-            return about[-1] if about else ""
+        def found() -> Call | None:
+            about = [call for call in self.calls if wanted.items() <= call.labels.items()]
+            return about[-1] if about and about[-1].status == status else None
 
-        wait_for(lambda: last() == status, patience, f"{wanted} to be {status}; calls: {self.calls[-20:]}")
+        return wait_for(found, patience, f"{wanted} to be {status}; calls: {self.calls[-20:]}")
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """Return what Prometheus answers now."""
@@ -146,45 +160,36 @@ class Watch:
     def end(self) -> None:
         """End all three."""
         for process in self._processes:
+            process.terminate()
+        for process in self._processes:
             end(process, 15, 20)  # type: ignore[arg-type]
         self._telephone.shutdown()
         self._telephone.server_close()
 
-    def _configuration(self) -> dict[str, Any]:
-        def job(name: str, **more: Any) -> dict[str, Any]:
-            files = [f"{self.folder}/{name.partition('-')[0]}.json"]
-            return {"job_name": name, "file_sd_configs": [{"files": files}], **more}
+    def _configuration(self, text: str) -> dict[str, Any]:
+        content: dict[str, Any] = yaml.safe_load(text)
+        content["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        content["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"{LOOPBACK}:{self._alertmanager}"]
+        for scrape in content["scrape_configs"]:
+            for static in scrape.get("static_configs", []):
+                static["targets"] = [f"{LOOPBACK}:{self._rabbit}"]
+        return content
 
-        detailed = {"family": ["queue_coarse_metrics", "queue_consumer_count"]}
-        return {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [f"{self.folder}/rules/*.yaml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"{LOOPBACK}:{self._alertmanager}"]}]}]},
-            "scrape_configs": [
-                job("xinhuo", honor_labels=True),
-                job("rabbitmq"),
-                job("rabbitmq-detailed", metrics_path="/metrics/detailed", params=detailed),
-            ],
-        }
-
-    def _routes(self) -> dict[str, Any]:
-        url = f"http://{LOOPBACK}:{self._telephone.server_address[1]}/"
-        route = {"receiver": "telephone", "group_by": ["..."], "group_wait": "0s", "group_interval": "1s"}
-        return {
-            "global": {"resolve_timeout": "10s"},
-            "route": {**route, "repeat_interval": "1h"},
-            "receivers": [{"name": "telephone", "webhook_configs": [{"url": url, "send_resolved": True}]}],
-        }
-
-    def _ring(self, body: bytes) -> None:
+    def _ring(self, receiver: str, body: bytes) -> None:
         for alert in json.loads(body)["alerts"]:
-            self.calls.append((alert["status"], alert["labels"]))
+            self.calls.append(Call(receiver, alert["status"], alert["labels"]))
 
-    def _spawn(self, name: str, *arguments: str) -> None:
+    def _spawn(self, name: str, port: int, *arguments: str) -> tuple[str, int]:
+        configuration = f"{name.removeprefix('prometheus-')}.yml"
+        command = [program(name), f"--config.file={self.folder}/{configuration}", "--log.level=warn"]
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes.append(
-                subprocess.Popen([program(name), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            )
+                subprocess.Popen(
+                    [*command, f"--web.listen-address={LOOPBACK}:{port}", *arguments],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                )
+            )  # fmt: skip
+        return name, port
 
 
 def _is_ready(port: int) -> bool:
@@ -194,10 +199,10 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _handler(ring: Callable[[bytes], None]) -> type[BaseHTTPRequestHandler]:
+def _handler(ring: Callable[[str, bytes], None]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            ring(self.rfile.read(int(self.headers["Content-Length"])))
+            ring(self.path.strip("/"), self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
