@@ -20,6 +20,10 @@ help: ## Show this list
 install: ## Install the locked requirements and Xinhuo into .venv
 	@tools/install.sh runtime
 
+.PHONY: install-otel
+install-otel: ## The same with OpenTelemetry, for traces (OTEL_EXPORTER_OTLP_ENDPOINT)
+	@tools/install.sh otel
+
 .PHONY: install-threads
 install-threads: ## The same without nameko and eventlet, into .venv-threads (for XINHUO_ADAPTER=threads)
 	@tools/install.sh threads .venv-threads
@@ -93,12 +97,14 @@ nightly: ## Run the long tests: all on threads, ten seeds, power cuts, a cluster
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
 	@tools/install.sh dev
 	$(LOCK) $(ARGS) --extra nameko pyproject.toml requirements/build.in -o requirements/runtime.txt
-	$(LOCK) $(ARGS) --extra nameko --extra dev --extra deploy -c requirements/runtime.txt pyproject.toml requirements/build.in \
-		-o requirements/dev.txt
-	$(LOCK) --extra nameko --extra dev --extra deploy --extra bench -c requirements/dev.txt pyproject.toml requirements/build.in \
-		-o requirements/bench.txt
+	$(LOCK) $(ARGS) --extra nameko --extra otel -c requirements/runtime.txt pyproject.toml requirements/build.in \
+		-o requirements/otel.txt
+	$(LOCK) $(ARGS) --extra nameko --extra otel --extra dev --extra deploy -c requirements/otel.txt pyproject.toml \
+		requirements/build.in -o requirements/dev.txt
+	$(LOCK) --extra nameko --extra otel --extra dev --extra deploy --extra bench -c requirements/dev.txt pyproject.toml \
+		requirements/build.in -o requirements/bench.txt
 	$(LOCK) -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/threads.txt
-	$(LOCK) --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
+	$(LOCK) --extra otel --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
 	$(LOCK) $(ARGS) requirements/checkov.in -o requirements/checkov.txt
 
 .PHONY: audit-deps

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tools import event_files, manifests, monitoring_files, reference
+from tools import dashboards, event_files, manifests, monitoring_files, reference
 from xinhuo.cli.build import service_classes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +28,7 @@ def outputs() -> dict[str, str]:
         "docs/metrics.md": monitoring_files.metrics_page(),
         "deploy/monitoring/rules/expected.yaml": monitoring_files.expected_rules(),
         "deploy/monitoring/rules/slo.yaml": monitoring_files.slo_rules(),
+        **dict(dashboards.files()),
     }
 
 

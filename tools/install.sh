@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the locked requirements and this project into a virtual environment.
 #
-#   tools/install.sh runtime|dev|bench|threads|threads-dev|checkov [VENV] [PYTHON]
+#   tools/install.sh runtime|otel|dev|bench|threads|threads-dev|checkov [VENV] [PYTHON]
 #
 # Those with "threads" are without nameko and eventlet; give them an environment of their own. "checkov" is a tool of
 # `make deploy-check` alone, without the project; give it one, too.
@@ -11,7 +11,7 @@
 set -eu
 exec >&2
 
-kind=${1:?runtime, dev, bench, threads, threads-dev or checkov}
+kind=${1:?runtime, otel, dev, bench, threads, threads-dev or checkov}
 venv=${2:-.venv}
 wanted=${3:-${PYTHON:-}}
 cd "$(dirname "$0")/.."
@@ -102,8 +102,9 @@ fi
 
 fingerprint "$kind" > "$venv/.installed-$kind"
 case $kind in # what is among it
-    bench) among="dev runtime" ;;
-    dev) among=runtime ;;
+    bench) among="dev otel runtime" ;;
+    otel) among=runtime ;;
+    dev) among="otel runtime" ;;
     threads-dev) among=threads ;;
     *) among= ;;
 esac

@@ -238,7 +238,10 @@ class Volunteers(
     def log_hours(self, session: Session, submitted: Sequence[Submission]) -> list[Answer | RuleError]:
         """Enter service time: 201 with the new entry, or 200 with the one that says the same."""
         outcomes = hours_commands.log_hours(
-            session, [one.body for one in submitted], by=[one.access for one in submitted]
+            session,
+            [one.body for one in submitted],
+            by=[one.access for one in submitted],
+            traces=[one.traceparent for one in submitted],
         )
         return [answers.of_one(outcome) for outcome in outcomes]
 

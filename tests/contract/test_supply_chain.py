@@ -85,7 +85,7 @@ def test_a_package_that_is_not_as_it_is_locked_has_no_licence() -> None:
 
 def test_one_lock_holds_what_is_in_all_others() -> None:
     every = {(one.name, one.version) for one in locks.read(audit_deps.LOCK)}
-    for lock in ("runtime", "dev", "threads", "threads-dev"):
+    for lock in ("runtime", "otel", "dev", "threads", "threads-dev"):
         assert {(one.name, one.version) for one in locks.read(lock)} <= every, lock
 
 

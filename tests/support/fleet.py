@@ -51,7 +51,7 @@ class Fleet(Installation):
         log = self.folder / f"{service}-{role}-{adapter}.log"
         with log.open("ab") as output:
             self.running[member] = subprocess.Popen(
-                [*PROCESS, service, "--role", role, "--port", str(_port(self, member))],
+                [*PROCESS, service, "--role", role, "--port", str(port_of(self, member))],
                 env=clean_environment({**self.settings_of(service), "XINHUO_ADAPTER": adapter}),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
@@ -73,13 +73,13 @@ class Fleet(Installation):
     def _is_ready(self, member: tuple[str, str], log: Path) -> bool:
         assert self.running[member].poll() is None, tail(log, 40)
         try:
-            answer = requests.get(f"http://{LOOPBACK}:{_port(self, member)}/readyz", timeout=5)
+            answer = requests.get(f"http://{LOOPBACK}:{port_of(self, member)}/readyz", timeout=5)
         except requests.RequestException:
             return False
         return answer.status_code == 200
 
 
-def _port(fleet: Fleet, member: tuple[str, str]) -> int:
+def port_of(fleet: Fleet, member: tuple[str, str]) -> int:
     service, role = member
     return fleet.port_base + 1 + SERVICES.index(service) + (10 if role == "worker" else 0)
 

@@ -256,6 +256,11 @@ class Settings:
         "the API key (role service) with which this service asks others; made by xinhuo keys create",
         secret=True,
     )  # fmt: skip
+    otlp_endpoint: str | None = _setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", None, _service_url,
+        "OpenTelemetry 收集器的 OTLP/HTTP 地址；需安装 otel 附加包；不设则不记录链路追踪",
+        "OTLP/HTTP address of an OpenTelemetry collector; needs the extra otel; without it no traces are recorded",
+    )  # fmt: skip
     keep_events_months: int = _setting(
         "XINHUO_KEEP_EVENTS_MONTHS", 0, _number(0, 1200),
         "保留最近多少个整月的事件，更早的按月删除，此后不能再重放；0 为全部保留",

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, SessionTransaction
 from sqlalchemy.orm import Session as OrmSession
 
-from . import clock, counted, inbox, metrics, outbox, roles, roundtrips, row_security
+from . import clock, counted, inbox, metrics, outbox, roles, roundtrips, row_security, trace
 from .arrays import ColumnDumper
 from .errors import Unavailable
 
@@ -144,15 +144,16 @@ class Database:
         session = Session(self.engine, expire_on_commit=False, info={inbox.KEEP_EVENTS_MONTHS: self.keep_events_months})
         committing = False
         try:
-            try:
-                yield session
-                committing = True
-                session.commit()
-            except BaseException:
-                session.rollback()
-                raise
-            finally:
-                session.close()
+            with trace.within(trace.CLIENT, "transaction", self._facts):
+                try:
+                    yield session
+                    committing = True
+                    session.commit()
+                except BaseException:
+                    session.rollback()
+                    raise
+                finally:
+                    session.close()
         except (DBAPIError, PoolTimeout) as error:
             if isinstance(error, PoolTimeout):
                 metrics.DB_POOL_TIMEOUTS.labels(self.service).inc()
@@ -161,6 +162,9 @@ class Database:
                 unknown = committing and isinstance(error, DBAPIError) and error.connection_invalidated
                 raise DatabaseUnavailable(committing=unknown) from error
             raise
+
+    def _facts(self) -> trace.Facts:
+        return {"db.system.name": "postgresql", "db.namespace": f"{self.engine.url.database}|{self.service}"}
 
     @contextmanager
     def as_owner(self) -> Iterator[sa.Connection]:

@@ -8,6 +8,7 @@ An outage of the database is no attempt: it surfaces as DatabaseUnavailable and 
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from uuid import UUID
 
@@ -99,7 +100,7 @@ def _attempt(db: Database, handler: str, handle: Handle, batch: list[Delivery]) 
 
 def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> None:
     started = time.perf_counter()
-    with trace.traced(batch[0].envelope.traceparent), db.transaction() as session:
+    with processing(handler, batch), db.transaction() as session:
         offers = [delivery.offer for delivery in batch]
         claim = inbox.claim(session, handler, offers)
         fresh: dict[UUID, Envelope] = {}
@@ -126,6 +127,29 @@ def _run(db: Database, handler: str, handle: Handle, batch: list[Delivery]) -> N
         consumed.labels(db.service, handler, "dead_lettered").inc(len(claim.conflicting))
         log.error("event_id_conflict", handler=handler, events=len(claim.conflicting))
     metrics.HANDLING_SECONDS.labels(db.service, handler).observe(time.perf_counter() - started)
+
+
+def processing(handler: str, batch: Sequence[Delivery]) -> AbstractContextManager[str]:
+    """Do the work inside as that of a handler with these events, in their traces."""
+    return trace.about(
+        [delivery.envelope.traceparent for delivery in batch] if trace.recorded() else [batch[0].envelope.traceparent],
+        trace.CONSUMER,
+        f"process {handler}",
+        lambda: _facts(handler, batch),
+    )
+
+
+def _facts(handler: str, batch: Sequence[Delivery]) -> trace.Facts:
+    facts: dict[str, str | int] = {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "process",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": handler,
+    }
+    if len(batch) > 1:
+        return {**facts, "messaging.batch.message_count": len(batch)}
+    envelope = batch[0].envelope
+    return {**facts, "cloudevents.event_id": str(envelope.id), "cloudevents.event_type": envelope.type}
 
 
 def handle_once(session: Session, handler: str, handle: Handle, deliveries: Sequence[Delivery]) -> bool:

@@ -45,6 +45,8 @@ class Submission:
 
     access: Access
     body: Any
+    traceparent: str | None = None
+    """Of the request: what comes of it belongs to its trace, with whichever others it is done."""
 
 
 @dataclass(frozen=True)

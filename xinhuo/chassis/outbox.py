@@ -14,6 +14,7 @@ from xinhuo.contracts.base import Event
 from . import clock, metrics, trace
 from .ids import new_ids
 from .roundtrips import Statement, ask, at_commit
+from .topology import events_exchange, routing_key
 
 _PENDING = "xinhuo_recorded_events"
 #: As many events are written before the commit: a hundred thousand of them at once would fill the memory.
@@ -46,19 +47,29 @@ def record(session: Session, event: Event, *, caused_by: codec.Envelope | None =
 
 
 def record_all(
-    session: Session, events: Iterable[Event], *, caused_by: codec.Envelope | None = None, replayed: bool = False
+    session: Session,
+    events: Iterable[Event],
+    *,
+    caused_by: codec.Envelope | None = None,
+    replayed: bool = False,
+    traces: Sequence[str | None] | None = None,
 ) -> list[UUID]:
     """Note everything that one piece of work made true, in order; the events share its time and span.
 
-    ``replayed`` as in ``record``. Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
+    ``replayed`` as in ``record``. ``traces`` are given where the work was several requests', one for each event.
+    Returns the events' ids. Raises Undecodable when one of them is larger than 64 KiB.
     """
     made: list[tuple[codec.Envelope, bytes]] = []
     now = clock.now()
-    traceparent = trace.child_of(caused_by.traceparent if caused_by else trace.current())
     correlationid = (caused_by.correlationid or str(caused_by.id)) if caused_by else None
     causationid = str(caused_by.id) if caused_by else None
     kept = list(events)
-    for event_id, event in zip(new_ids(len(kept)), kept, strict=True):
+    ids = new_ids(len(kept))
+    if traces is None:
+        spans = [_span_of(kept, ids, caused_by.traceparent if caused_by else trace.current())] * len(kept)
+    else:
+        spans = [_span_of([one], [its], of) for one, its, of in zip(kept, ids, traces, strict=True)]
+    for event_id, event, traceparent in zip(ids, kept, spans, strict=True):
         envelope = codec.Envelope(
             id=event_id,
             time=now,
@@ -74,6 +85,26 @@ def record_all(
     if made and not session.info.get(_REHEARSING):
         _keep(session, made)
     return [envelope.id for envelope, _ in made]
+
+
+def _span_of(events: Sequence[Event], ids: Sequence[UUID], traceparent: str | None) -> str:
+    """Return the span in which events are created, in the given trace or a new one."""
+    if not (trace.recorded() and events):
+        return trace.child_of(traceparent)
+    topic = events[0].topic
+    facts: dict[str, str | int] = {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "create",
+        "messaging.operation.name": "create",
+        "messaging.destination.name": f"{events_exchange(events[0].publisher)}:{routing_key(topic)}",
+        "messaging.rabbitmq.destination.routing_key": routing_key(topic),
+        "cloudevents.event_type": topic,
+    }
+    if len(ids) == 1:
+        facts["cloudevents.event_id"] = str(ids[0])
+    else:
+        facts["messaging.batch.message_count"] = len(ids)
+    return trace.moment(trace.PRODUCER, f"create {topic}", facts, traceparent)
 
 
 def _keep(session: Session, made: list[tuple[codec.Envelope, bytes]]) -> None:

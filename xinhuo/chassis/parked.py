@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from xinhuo.contracts import codec
 
-from . import ladder, logs, metrics, trace
+from . import ladder, logs, metrics
 from .db import Database, is_outage
 from .ladder import Delivery, Handle
 
@@ -116,7 +116,7 @@ def _handle_batch(db: Database, handler: str, handle: Handle, ids: list[UUID]) -
         deliveries = [Delivery(bytes(row.body), codec.decode(bytes(row.body))) for row in rows]
         if not deliveries:
             return 0
-        with trace.traced(deliveries[0].envelope.traceparent):
+        with ladder.processing(handler, deliveries):
             ladder.handle_once(session, handler, handle, deliveries)
         session.execute(
             sa.text("DELETE FROM parked_events WHERE handler = :handler AND event_id = ANY(:ids)"),
@@ -164,7 +164,7 @@ def _retry_one(db: Database, handlers: Mapping[str, Handle], start: sa.TextClaus
             metrics.EVENTS_CONSUMED.labels(db.service, row.handler, "dead_lettered").inc()
             return 1
         try:
-            with trace.traced(delivery.envelope.traceparent), session.begin_nested():
+            with ladder.processing(row.handler, [delivery]), session.begin_nested():
                 ladder.handle_once(session, row.handler, handlers[row.handler], [delivery])
         except Exception as error:  # the next step of the ladder, below, is where it goes
             if is_outage(error):

@@ -7,6 +7,7 @@ connection ends. Rows are found by not being marked, never by "id > last seen", 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 from threading import Event as Flag
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from xinhuo.contracts import codec
 
-from . import faultpoints, logs, metrics
+from . import faultpoints, logs, metrics, trace
 from .db import Database, DatabaseUnavailable
 from .pressure import Pressure
 from .roundtrips import execute
@@ -163,7 +164,8 @@ class Relay:
 
     def _publish(self, connection: sa.Connection, rows: Sequence[Recorded]) -> None:
         messages = list(self._messages(rows))
-        unroutable = self._hand_over([message for message, _ in messages])
+        with self._sending(rows):
+            unroutable = self._hand_over([message for message, _ in messages])
         faultpoints.reach("after_publish_before_mark")
         sent: set[UUID] = set()
         for index, (message, ids) in enumerate(messages):
@@ -177,6 +179,22 @@ class Relay:
             # First and last tell which partitions the marks are in.
             first, last = (pick(in_order, key=attrgetter("int")) for pick in (min, max))
             execute(connection, self._mark, {"ids": in_order, "first": first, "last": last})
+
+    def _sending(self, rows: Sequence[Recorded]) -> AbstractContextManager[object]:
+        """Have what is inside recorded in the traces of these events."""
+        if not trace.recorded():
+            return nullcontext()
+        exchange = events_exchange(self.db.service) if self.lane == "inside" else PUBLIC_EXCHANGE
+        facts: dict[str, str | int] = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "send",
+            "messaging.destination.name": exchange,
+            "messaging.batch.message_count": len(rows),
+            "xinhuo.lane": self.lane,
+        }
+        traces = [codec.traceparent_of(row.payload) for row in rows]
+        return trace.about(traces, trace.CLIENT, f"send {exchange}", lambda: facts)
 
     def _hand_over(self, messages: list[Outgoing]) -> frozenset[int]:
         """Publish; in the public lane, a queue that refuses again what the others took is no reason to wait for it."""

@@ -9,7 +9,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xinhuo.chassis.adapters.parts import Process
+    from xinhuo.chassis.config import Settings
 
 #: What a process of a service may do; `all` is both in one.
 ROLES = ("api", "worker")
@@ -53,6 +56,7 @@ def run(service_name: str, role: str, port: int) -> int:
     build.check_adapter(settings)
     if settings.amqp_uri is None and role != "api":
         raise config.BadSettings(["缺少 AMQP_URI：worker 需要 RabbitMQ / AMQP_URI is needed to serve as worker"])
+    end_traces = _begin_traces(settings, service_name, role)
     stop = Leaving(0 if role == "worker" else settings.leave_seconds)  # nobody sends requests to a worker
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -76,8 +80,28 @@ def run(service_name: str, role: str, port: int) -> int:
     logs.get("process").info("started", service=service_name, role=role, port=port, adapter=settings.adapter)
     process.run(stop)
     service.runtime.db.close()
+    end_traces()
     logs.get("process").info("stopped", service=service_name, role=role)
     return 0
+
+
+def _begin_traces(settings: "Settings", service: str, role: str) -> "Callable[[], None]":
+    """Have spans recorded if the settings say where they go; return what ends it."""
+    from importlib.util import find_spec
+
+    from xinhuo import __version__
+    from xinhuo.chassis import logs
+
+    if settings.otlp_endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return lambda: None
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+        logs.get("process").warning(
+            "traces_not_installed", remedy="install the extra 'otel', or unset OTEL_EXPORTER_OTLP_ENDPOINT"
+        )
+        return lambda: None
+    from xinhuo.chassis import otel
+
+    return otel.begin(settings.otlp_endpoint, service, role, __version__, settings.environment)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -193,6 +193,21 @@ def _envelope(wire: _Wire[Any], data: Event) -> Envelope:
     )
 
 
+class _Traced(msgspec.Struct, gc=False):
+    traceparent: str | None = None
+
+
+_traced_decoder = msgspec.json.Decoder(_Traced)
+
+
+def traceparent_of(body: bytes) -> str | None:
+    """Return only the trace of an encoded event; None where there is none to be read."""
+    try:
+        return _traced_decoder.decode(body).traceparent
+    except _UNREADABLE:
+        return None
+
+
 def as_replayed(body: bytes) -> bytes:
     """Return an encoded event with the mark of a replay, the CloudEvents extension ``replayed``."""
     return body if body.endswith(_REPLAYED) else body[:-1] + _REPLAYED

@@ -6,7 +6,7 @@ holds, and the inserts cannot collide. The exclusion constraint stands behind th
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -148,11 +148,13 @@ def log_hours(
     by: Sequence[Access] | None = None,
     now: datetime | None = None,
     origin: Origin = BY_API,
+    traces: Sequence[str | None] | None = None,
 ) -> list[Entered | Existing | RuleError]:
     """Enter service time in the ledger, each item for itself, and record ``HoursLogged`` for each new entry.
 
     ``by`` says for whom each item is entered, by default all for whom the session works; an activity that is out of
-    his reach is unknown. ``now`` is the database's time, asked for when it is not given.
+    his reach is unknown. ``now`` is the database's time, asked for when it is not given. ``traces`` says to which
+    trace each item belongs, by default all to that of the work at hand.
     Returns one outcome for each item, in order: ``Entered``; ``Existing`` when the ledger holds exactly this
     service (same volunteer, activity, start, end and minutes); or the broken rule: ``VolunteerUnknown``,
     ``VolunteerNotVerified``, ``ActivityUnknown``, ``EndsBeforeStart``, ``InvalidHours``, ``ServedInFuture``,
@@ -164,7 +166,9 @@ def log_hours(
         return []
     by = by or [access_of(session)] * len(items)
     entered, outcomes, now = _weigh(session, items, by, now, origin)
-    _enter(session, list(entered.values()), now, origin)
+    made_by = zip(outcomes, traces or (), strict=traces is not None)
+    belonging = {one.id: its for one, its in made_by if isinstance(one, Entry)}
+    _enter(session, list(entered.values()), now, origin, belonging)
     _hide_foreign(session, outcomes, by)
     known = entered | _load_entries(session, {one for one in outcomes if isinstance(one, UUID)} - entered.keys())
     return [
@@ -396,7 +400,9 @@ def _admit(
     return entry
 
 
-def _enter(session: Session, entries: Sequence[Entry], now: datetime, origin: Origin) -> None:
+def _enter(
+    session: Session, entries: Sequence[Entry], now: datetime, origin: Origin, traces: Mapping[UUID, str | None]
+) -> None:
     if not entries:
         return
     # Neighbours in the indexes go in together, which saves a sixth of their cost.
@@ -429,6 +435,7 @@ def _enter(session: Session, entries: Sequence[Entry], now: datetime, origin: Or
             )
             for entry in entries
         ],
+        traces=[traces[entry.id] for entry in entries] if traces else None,
     )
 
 

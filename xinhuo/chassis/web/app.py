@@ -99,8 +99,10 @@ class HttpApp:
         # Two that hold each other would stay until the garbage collector comes.
         request = Request(environ, populate_request=False)
         started = time.perf_counter()
-        with trace.traced(environ.get("HTTP_TRACEPARENT")):
+        with trace.traced(environ.get("HTTP_TRACEPARENT"), trace.SERVER, "HTTP"):
             response, label = self._respond(request)
+            if trace.recorded():
+                _note(request.method, label, response.status_code)
             always = [("Xinhuo-Trace-Id", trace.trace_id() or ""), *_ALWAYS]
         service = self.service.name
         method = request.method if request.method in _METHODS else "OTHER"
@@ -172,7 +174,7 @@ class HttpApp:
         if mark.method in {"PATCH", "PUT"}:
             inputs["if_match"] = _if_match(request)
         if key is None and mark.coalesce:
-            submitted = Submission(access, inputs["body"])
+            submitted = Submission(access, inputs["body"], trace.current())
             return self._response(route, self._coalescers[route.name].submit(submitted), request)
         response: Response = self._invoke(route.name, lambda: self._transact(route, request, access, inputs, key, data))
         faultpoints.reach("after_commit_before_answer")
@@ -209,7 +211,7 @@ class HttpApp:
         method = getattr(self.service, route.name)
         if not route.mark.coalesce:
             return method(session, **inputs)
-        result = method(session, [Submission(access_of(session), inputs["body"])])[0]
+        result = method(session, [Submission(access_of(session), inputs["body"], trace.current())])[0]
         if isinstance(result, BaseException):
             raise result
         return result
@@ -218,7 +220,12 @@ class HttpApp:
         method = getattr(self.service, route.name)
 
         def work(submitted: list[Submission]) -> list[Any]:
-            with self.service.runtime.db.transaction() as session:
+            traces = [one.traceparent for one in submitted]
+            name = f"{route.mark.method} {route.metric} together"
+            with (
+                trace.about(traces, trace.INTERNAL, name, lambda: {"xinhuo.requests": len(submitted)}),
+                self.service.runtime.db.transaction() as session,
+            ):
                 results: list[Any] = method(session, submitted)
             faultpoints.reach("after_commit_before_answer")
             return results
@@ -284,6 +291,18 @@ def routes_of(service_class: type) -> list[Route]:
         )
         for name, mark in marked(service_class, Http).items()
     ]
+
+
+def _note(method: str, label: str, status: int) -> None:
+    """Tell the span what the request was; never its address or query, which hold ids of persons and what was sought."""
+    known = method if method in _METHODS else "_OTHER"
+    facts: dict[str, str | int] = {"http.request.method": known, "http.response.status_code": status}
+    if label.startswith("/"):
+        facts["http.route"] = label
+    if status >= 500:
+        facts["error.type"] = str(status)
+    name = "HTTP" if known == "_OTHER" else known
+    trace.note(facts, f"{name} {label}" if label.startswith("/") else name, failed=status >= 500)
 
 
 def _counted(service: str, invoke: Invoke) -> Invoke:
