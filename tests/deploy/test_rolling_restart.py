@@ -152,5 +152,4 @@ def test_a_process_at_rest_fits_into_the_memory_that_it_asks_for(cluster: Cluste
         container = pod_of(cluster.rendered.get("Deployment", name))["containers"][0]
         asked = container["resources"]["requests"]["memory"]
         assert asked.endswith("Mi")
-        print(name, resident(pods[0].process) // MEBIBYTE, "MiB")
         assert resident(pods[0].process) < int(asked[:-2]) * MEBIBYTE, name
