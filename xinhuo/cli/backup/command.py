@@ -44,8 +44,8 @@ def key(
             return
         typer.echo(sealed.make_identity(path))
     typer.echo(
-        f"私钥在 {path}：请另存两处，不要放在做备份的机器上；上面一行是接收方 / the identity is in {path}: keep it in two "
-        "places, and not on the machine that makes backups; the line above is the recipient",
+        f"私钥在 {path}：请另存两处，不要放在做备份的机器上；上面一行是接收方 / the identity is in {path}: keep it "
+        "in two places, and not on the machine that makes backups; the line above is the recipient",
         err=True,
     )
 
@@ -62,7 +62,7 @@ def create(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """备份全部服务的数据库，加密写入目录，再按规则删除旧的 / Copy the databases of all services, sealed, then remove old ones.
+    """备份全部服务的数据库，加密写入目录，再按规则删除旧的 / Copy the databases, sealed; remove old copies.
 
     A set appears whole or not at all. Old ones are removed only after a new one was made and read back.
     """
@@ -138,7 +138,7 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """核对备份：校验和；有私钥时打开并读完；可试恢复 / Check backups: checksums, what is inside, or by a test restore."""
+    """核对备份：校验和；有私钥时打开并读完；可试恢复 / Check backups, by a test restore too."""
     from xinhuo.chassis import config
 
     from . import restoring, sealed, sets
@@ -194,9 +194,10 @@ def restore(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """恢复备份，再次删除已删除的个人信息，并说明下一步 / Bring a backup back, erase again who was erased, say what comes next.
+    """恢复备份，再次删除已删除的个人信息，并说明下一步 / Bring a backup back and say what comes next.
 
     The services must be stopped. Each comes back whole or not at all; what is there is renamed, never overwritten.
+    Who was erased since is erased again.
     """
     from xinhuo.chassis import config
 
@@ -262,7 +263,7 @@ def settle(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """用其他办法恢复数据库之后：再次删除已删除的个人信息，不重发通知 / After databases were brought back in another way.
+    """用其他办法恢复数据库之后：再次删除已删除的个人信息，不重发通知 / After databases came back in another way.
 
     ``restore`` does this itself. The services must be stopped.
     """

@@ -125,7 +125,7 @@ def _dump(
                     server=major,
                     dumped_by=used.major,
                     **facts,
-                )  # fmt: skip
+                )
             )
         return made
 
@@ -203,10 +203,9 @@ def _write(
         used.path("pg_dump"), "--format=custom", f"--schema={service}", f"--snapshot={snapshot.name}", "--no-password",
         "--lock-wait-timeout=60s", *snapshot.place.arguments(),
     ]  # fmt: skip
-    said = tempfile.TemporaryFile()
     reading = [used.path("pg_restore"), "--format=custom", "--file=/dev/null"]
     with (
-        said,
+        tempfile.TemporaryFile() as said,
         path.open("xb") as file,
         subprocess.Popen(  # noqa: S603
             command, env=snapshot.place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,

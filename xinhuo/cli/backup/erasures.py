@@ -29,7 +29,7 @@ REASON = "backup_restored"
 #: Where it stands who was erased: three services know, and a disaster may leave one of them.
 _KNOWN_BY = {
     "volunteers": "SELECT id FROM volunteers.volunteers WHERE state = 'erased'"
-    f" UNION SELECT aggregateid::uuid FROM volunteers.outbox WHERE type = '{PersonErased.topic}'",
+    " UNION SELECT aggregateid::uuid FROM volunteers.outbox WHERE type = 'volunteers.person_erased.v1'",
     "awards": "SELECT volunteer_id FROM awards.erased_persons",
     "notify": "SELECT volunteer_id FROM notify.forgotten_persons",
 }

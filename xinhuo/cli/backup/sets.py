@@ -200,7 +200,7 @@ def measured(path: Path) -> tuple[int, str]:
 
 
 def to_remove(times: Sequence[datetime], keep: Keep, zone: tzinfo) -> list[datetime]:
-    """Return which sets go: kept is the newest of each of the last days, weeks and months that have one, and the newest."""
+    """Return which sets go: what is kept is the newest of each of the last days, weeks and months that have one."""
     ways: tuple[tuple[int, Callable[[date], tuple[int, ...]]], ...] = (
         (keep.daily, lambda day: (day.toordinal(),)),
         (keep.weekly, lambda day: tuple(day.isocalendar()[:2])),
