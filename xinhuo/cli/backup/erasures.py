@@ -28,8 +28,7 @@ JOURNAL = "erasures.txt"
 REASON = "backup_restored"
 #: Where it stands who was erased: three services know, and a disaster may leave one of them.
 _KNOWN_BY = {
-    "volunteers": "SELECT id FROM volunteers.volunteers WHERE state = 'erased'"
-    " UNION SELECT aggregateid::uuid FROM volunteers.outbox WHERE type = 'volunteers.person_erased.v1'",
+    "volunteers": "SELECT id FROM volunteers.volunteers WHERE state = 'erased'",
     "awards": "SELECT volunteer_id FROM awards.erased_persons",
     "notify": "SELECT volunteer_id FROM notify.forgotten_persons",
 }
