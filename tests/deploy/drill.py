@@ -188,6 +188,7 @@ class Drill:
         load.grew(more)
         self.fleet.finish(("volunteers", "worker"))
         load.grew(more)
+        self.serve(12)  # a third star, of which nobody has heard when the backup is made
         answered_before = set(load.entered)
         self.backup()
         load.grew(more)
@@ -196,6 +197,7 @@ class Drill:
         load.stop()
         assert load.refused == []
         self.quiet()
+        self.wait_for_stars(3)
         taken_at = self.taken_at()
         waited = self.fleet.scalar(
             "SELECT count(*) FROM notify.messages WHERE state = 'written' AND written_at > %s", taken_at
@@ -214,11 +216,14 @@ class Drill:
         self.agrees()
         kept = {str(row["id"]) for row in self.fleet.rows("SELECT id FROM volunteers.ledger_entries")}
         assert answered_before <= kept
+        self.wait_for_stars(3)
         again = self.fleet.scalar(
             "SELECT count(*) FROM notify.messages WHERE state = 'written' AND written_at > %s", taken_at
         )
         assert again == 0, "somebody would be told a second time"
-        restored = self.fleet.scalar("SELECT count(*) FROM notify.messages WHERE state = 'restored'")
+        restored = self.fleet.scalar(
+            "SELECT count(*) FROM notify.messages WHERE state = 'restored' AND written_at > %s", taken_at
+        )
         assert restored > more
         lost = len(set(load.entered) - kept)
         assert lost > 0, "what came after the backup is lost: that is what the log is for"

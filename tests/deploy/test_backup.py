@@ -23,6 +23,7 @@ from tests.support.installation import SERVICES, XINHUO, Ended, called, clean_en
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.reconciled import Three, three_services
 from tests.support.services import write_keys
+from xinhuo.chassis.roles import role_of
 from xinhuo.cli.backup import programs, sets
 from xinhuo.cli.exits import Exit
 
@@ -392,6 +393,50 @@ def test_an_account_that_only_reads_makes_a_backup(office: Office, tmp_path: Pat
         assert (refused.code, "pg_read_all_data" in refused.stderr) == (Exit.USAGE, True)
     finally:
         execute(office.url, f"DROP ROLE {role}")
+
+
+def test_an_owner_who_is_no_superuser_brings_a_backup_back(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path
+) -> None:
+    role = f"xinhuo_test_owner_{urlsplit(elsewhere).path[-6:]}"
+    roles = ", ".join(role_of(name) for name in SERVICES)
+    execute(
+        elsewhere,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'owns'",
+        f"GRANT {roles} TO {role}",
+        f"ALTER DATABASE {urlsplit(elsewhere).path[1:]} OWNER TO {role}",
+    )
+    parts = urlsplit(elsewhere)
+    owner = urlunsplit(parts._replace(netloc=f"{role}:owns@{parts.hostname}:{parts.port}"))
+    try:
+        came_back = office.restore("--json", DATABASE_URL=owner)
+        assert came_back.figures["name"] == made["name"]
+        assert called("reconcile", settings={**office.settings, "DATABASE_URL": owner}).code == 0
+        assert office.create(tmp_path, DATABASE_URL=owner)["name"]
+    finally:
+        execute(elsewhere, f"REASSIGN OWNED BY {role} TO postgres", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_services_with_databases_of_their_own_are_copied_listeners_first_and_brought_back_each_to_its_own(
+    office: Office, elsewhere: str, postgres_url: str, tmp_path: Path
+) -> None:
+    other = create_database(postgres_url)
+    try:
+        # The same database by another name of its host is another database to us.
+        apart = {"AWARDS_DATABASE_URL": office.url.replace("127.0.0.1", "localhost")}
+        made = office.create(tmp_path, **apart)
+        parts = json.loads((tmp_path / made["name"] / sets.MANIFEST).read_text())["parts"]
+        back = {"DATABASE_URL": elsewhere, "AWARDS_DATABASE_URL": other}
+        assert office.restore(folder=tmp_path, **back).code == 0
+        assert [part["service"] for part in parts if part["database"] == 0] == ["awards"]
+        at = {part["service"]: part["taken_at"] for part in parts}
+        assert at["awards"] < at["volunteers"] == at["notify"]
+        schemas = "SELECT nspname::text FROM pg_namespace WHERE nspname = ANY(%s) ORDER BY 1"
+        assert rows(other, schemas, list(SERVICES)) == [("awards",)]
+        assert len(rows(elsewhere, schemas, list(SERVICES))) == len(SERVICES) - 1
+        assert called("reconcile", "--older-than", "0", settings={**office.settings, **back}).code == 0
+    finally:
+        drop_database(other)
 
 
 @pytest.mark.parametrize(

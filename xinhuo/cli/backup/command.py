@@ -243,6 +243,8 @@ def restore(
             f"  {each} 原有的表现在名为 {aside}，确认无误后删除（其中有个人信息） / what was there is {aside} now: "
             "drop it when all is well, personal data are in it"
         )
+    asked = ", ".join(done.asked) or "—"
+    typer.echo(f"已向这些服务和 erasures.txt 询问谁被删除 / asked who was erased: erasures.txt, {asked}")
     _show_settled(done.settled)
 
 
@@ -357,3 +359,9 @@ def _explained() -> Iterator[None]:
             yield
     except BackupRefused as error:
         fail(error.code, str(error))
+    except OSError as error:
+        fail(
+            Exit.REFUSED,
+            f"读写 {error.filename or ''} 失败：{error.strerror}；请检查磁盘和权限 / {error.filename or ''} could not be "
+            "read or written: look at the disk and the rights",
+        )

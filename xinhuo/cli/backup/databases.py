@@ -93,7 +93,7 @@ def connected(place: Place) -> Iterator["psycopg.Connection[Any]"]:
             options="-ctimezone=UTC -cidle_in_transaction_session_timeout=0 -cstatement_timeout=0",
         )
     except psycopg.OperationalError as error:
-        if "does not exist" in str(error):
+        if f'database "{place.parameters["dbname"]}" does not exist' in str(error):
             raise BackupRefused(
                 f"没有数据库 {place.shown}：请先建立", f"there is no database {place.shown}: create it first"
             ) from None

@@ -1,13 +1,15 @@
 """After databases were brought back to an earlier time, however that was done, and before any service runs on them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
+from services.awards.commands import take_as_brought_back
 from services.portal.commands.sessions import end_everything
 from xinhuo.chassis import audit
 from xinhuo.chassis.config import SERVICES, Settings
@@ -30,6 +32,9 @@ _LEAVE_TO_REPLAY = sa.text(
     RETURNING outbox.recorded_at
     """
 )
+
+#: What else a service does when its tables came back from an earlier time.
+_MORE: dict[str, Callable[[Session], None]] = {"awards": take_as_brought_back, "portal": end_everything}
 
 
 @dataclass
@@ -67,8 +72,8 @@ def settle(
                 settled.unsent[service] = len(waiting)
                 settled.since = min([settled.since, *(moment - MARGIN for moment in waiting)])
                 settled.erased += erasures.erase_again(service, session, persons)
-                if service == "portal":
-                    end_everything(session)
+                if service in _MORE:
+                    _MORE[service](session)
                 audit.record(session, "backup.restored", "backup", what)
         finally:
             db.close()
