@@ -141,9 +141,12 @@ def test_a_backup_brought_back_elsewhere_has_every_row_and_passes_every_check(
     assert set(made["services"]) == set(SERVICES)
     assert (checked.code, checked.stdout) == (0, f"✓ {made['name']}   test restore\n"), checked.stderr
     assert came_back.figures["moved"] == {}
-    # What a restore itself leaves is its row in each audit log.
-    left = ("audit_log", "audit_head")
+    # What a restore itself leaves is its row in each audit log, and that tallies count as brought back.
+    left = ("audit_log", "audit_head", "tallies")
     assert contents(elsewhere, *left) == {k: v for k, v in before.items() if k.partition(".")[2] not in left}
+    tallies = "SELECT volunteer_id, minutes FROM awards.tallies ORDER BY 1"
+    assert rows(elsewhere, tallies) == rows(office.url, tallies)
+    assert rows(elsewhere, "SELECT bool_or(live) FROM awards.tallies") == [(False,)]
     assert sum(row["rows"] for row in before.values()) > 50
     written = "SELECT object_id FROM {}.audit_log WHERE action = 'backup.restored'"
     assert [rows(elsewhere, written.format(name)) for name in SERVICES] == [[(made["name"],)]] * len(SERVICES)

@@ -362,6 +362,6 @@ def _explained() -> Iterator[None]:
     except OSError as error:
         fail(
             Exit.REFUSED,
-            f"读写 {error.filename or ''} 失败：{error.strerror}；请检查磁盘和权限 / {error.filename or ''} could not be "
-            "read or written: look at the disk and the rights",
+            f"{error.filename or ''} 读写失败：{error.strerror}；请检查磁盘和权限 / {error.filename or ''} could not "
+            "be read or written: look at the disk and the rights",
         )
