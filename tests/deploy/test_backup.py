@@ -376,6 +376,7 @@ def test_a_running_service_is_in_the_way_of_a_restore(office: Office, made: dict
 
     assert (refused.code, "xinhuo-awards-worker" in refused.stderr) == (Exit.REFUSED, True)
     assert other.code == 0, other.stderr
+    assert "请把整个系统恢复到同一时刻" in other.stderr
 
 
 def test_an_account_that_only_reads_makes_a_backup(office: Office, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ Identity = Annotated[
     Path | None,
     typer.Option("--identity", help="打开备份的私钥文件 / The file of the identity that opens backups."),
 ]
+#: What these publish is known from nowhere else; what the others publish follows from it.
+_SOURCES = {"notices", "volunteers"}
 Name = Annotated[str | None, typer.Argument(help="备份的名称；不写则最新的 / Name of a backup, or the newest.")]
 
 
@@ -214,6 +216,14 @@ def restore(
             replace=replace,
             without_master_key=without_master_key,
         )
+        alone = set(wanted.services) & _SOURCES
+        if alone and len(wanted.services) < len(manifest.parts):
+            typer.echo(
+                f"注意：{', '.join(sorted(alone))} 在备份之后发布过的事，其他服务知道而它不再知道；请把整个系统恢复到同一时刻 / "
+                "what it published after the backup is known to the others and no longer to it: bring the whole system "
+                "back to one time instead",
+                err=True,
+            )
         with sets.locked(folder):
             if dry_run:
                 restoring.check(settings, wanted)
