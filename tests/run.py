@@ -127,12 +127,12 @@ def stages() -> Iterator[Stage]:
     )
     yield Stage(
         "nightly",
-        ("faults/nightly", "faults/test_model.py", "fuzz"),
+        ("faults/nightly", "faults/test_model.py", "fuzz", "deploy/test_restore_drill.py"),
         servers=True,
         workers=0,
         nightly=True,
         limit=6 * 3600,
-        variables=(("XINHUO_TEST_MODEL", "500x50"), ("XINHUO_TEST_FUZZ", "5000")),
+        variables=(("XINHUO_TEST_MODEL", "500x50"), ("XINHUO_TEST_FUZZ", "5000"), ("XINHUO_TEST_DRILL", "500")),
     )
 
 

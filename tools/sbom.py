@@ -7,7 +7,7 @@ packages say of themselves.
 import json
 import sys
 from email.message import Message
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, distribution, metadata
 from typing import cast
 
 from cyclonedx.contrib.license.factories import LicenseFactory
@@ -35,6 +35,7 @@ _SPDX = {
     "LGPL": "LGPL-2.1-or-later",
     "MIT License": "MIT",
     "PSFL": "PSF-2.0",
+    "The MIT License (MIT)": "MIT",
     "Python Software Foundation License": "PSF-2.0",
 }
 #: What cannot be said more exactly than the package does.
@@ -56,10 +57,16 @@ def licence_of(package: locks.Pinned) -> str:
     if expression := found.get("License-Expression"):
         return str(expression)
     classified = [one.split(" :: ")[-1] for one in found.get_all("Classifier") or () if one.startswith("License ::")]
-    for said in [found.get("License") or "", *classified]:
+    for said in [found.get("License") or "", *classified, *_titles(package.name)]:
         if (spdx := _SPDX.get(said, said)) in _AS_THEY_SAY or (spdx and _is_spdx(spdx)):
             return spdx
     raise Unknown(f"{package.name} names no licence that is known: {found.get('License')!r:.60}, {classified}")
+
+
+def _titles(name: str) -> list[str]:
+    """Return the first lines of the licences that a package comes with, for one that names none otherwise."""
+    files = [file for file in distribution(name).files or () if file.parent.name == "licenses"]
+    return [file.read_text().strip().splitlines()[0].strip() for file in files]
 
 
 def _is_spdx(text: str) -> bool:

@@ -41,6 +41,15 @@ _FORGET = sa.text(
 )
 
 
+_BROUGHT_BACK = sa.text("UPDATE tallies SET live = false WHERE live")
+
+
+def take_as_brought_back(session: Session) -> None:
+    """Take all tallies as brought back, which they are after a restore: who is told of a star that a replay completes
+    was told before."""
+    session.execute(_BROUGHT_BACK)
+
+
 def forget_persons(session: Session, envelopes: Sequence[Envelope]) -> None:
     """Note who was erased: their tallies go on counting, and nobody is shown their stars."""
     ids = sorted({envelope.data.volunteer_id for envelope in envelopes if isinstance(envelope.data, PersonErased)})

@@ -73,7 +73,7 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
 def test_every_command_that_lists_something_can_do_so_as_json() -> None:
     lists = {("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"), ("hours", "claims"),
              ("dead", "list"), ("dead", "show"), ("doctor",), ("reconcile",), ("accounts", "list"), ("keys", "list"),
-             ("whoami",), ("retention", "due"), ("retention", "report")}  # fmt: skip
+             ("whoami",), ("retention", "due"), ("retention", "report"), ("backup", "list")}  # fmt: skip
 
     assert lists <= LEAVES.keys()
     assert [path for path in lists if "--json" not in options_of(LEAVES[path])] == []
@@ -83,7 +83,8 @@ def test_every_command_that_changes_something_can_be_tried_dry() -> None:
     writes = {("db", "upgrade"), ("topology", "apply"), ("subs", "create"), ("hours", "import"), ("hours", "undo"),
               ("hours", "approve"), ("key", "create"), ("key", "rotate"), ("key", "rewrap"),
               ("dead", "retry"), ("dead", "drop"), ("events", "replay"),
-              ("rebuild", "statistics")}  # fmt: skip
+              ("rebuild", "statistics"), ("backup", "key"), ("backup", "create"), ("backup", "restore"),
+              ("backup", "settle"), ("backup", "erasures")}  # fmt: skip
     # Serving is what these are for; the others read, or save a file under the name that they are given.
     others = {("up",), ("serve",), ("db", "current"), ("subs", "events"), ("hours", "imports"), ("hours", "show"),
               ("dead", "list"), ("dead", "show"), ("doctor",), ("reconcile",), ("prove",), ("hours", "template"),
@@ -92,7 +93,8 @@ def test_every_command_that_changes_something_can_be_tried_dry() -> None:
     others |= {("login",), ("logout",), ("whoami",), ("activate",), ("token",), ("accounts", "first-admin"),
                ("accounts", "create"),
                ("accounts", "list"), ("accounts", "reset"), ("keys", "create"), ("keys", "list"), ("keys", "rotate"),
-               ("keys", "revoke"), ("audit", "verify"), ("retention", "due"), ("retention", "report")}  # fmt: skip
+               ("keys", "revoke"), ("audit", "verify"), ("retention", "due"), ("retention", "report"),
+               ("backup", "list"), ("backup", "verify")}  # fmt: skip
 
     assert LEAVES.keys() == writes | others
     assert [path for path in writes if "--dry-run" not in options_of(LEAVES[path])] == []

@@ -31,6 +31,7 @@ RUN_BY = {
     "README.md": "make: its targets are checked, and run by hand and CI; the rest: this module",
     "README.zh-CN.md": "the same commands as README.md, compared by this module",
     "CONTRIBUTING.md": "make: its targets are checked, and run by CI",
+    "docs/backup.md": "tests/deploy/test_restore_drill.py",
     "docs/http.md": "this module",
     "docs/operations.md": "test_replay, for replay and rebuild",
     "docs/prove.md": "make: its targets are checked; prove by tests/faults, --dry-run by tests/unit/test_prove_plan.py",

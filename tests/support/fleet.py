@@ -87,13 +87,14 @@ def port_of(fleet: Fleet, member: tuple[str, str]) -> int:
 class Load:
     """Clients that enter time served at a steady pace, each request again and again until it is answered."""
 
-    def __init__(self, fleet: Fleet, campaign: Campaign) -> None:
+    def __init__(self, fleet: Fleet, campaign: Campaign, first: int = 0) -> None:
+        """``first`` is the number of the first minute: those of another load must not be entered again."""
         self._fleet = fleet
         self._url = fleet.url("volunteers") + "/v1/hours"
         self._campaign = campaign
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._next = 0
+        self._next = first
         self.entered: dict[str, int] = {}
         self.refused: list[str] = []
         self.interrupted = 0

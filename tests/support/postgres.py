@@ -28,6 +28,8 @@ class PrivatePostgres:
         self.folder = folder
         self.programs = programs
         self.port = free_port()
+        self.more: dict[str, object] = {}
+        """Settings beside those of every server."""
         self._password = secrets.token_urlsafe(12)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -67,6 +69,7 @@ class PrivatePostgres:
             # durability beyond that would only cost time.
             "fsync": "off",
             "full_page_writes": "off",
+            **self.more,
         }
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

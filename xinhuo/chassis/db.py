@@ -20,8 +20,10 @@ from .errors import Unavailable
 IDLE_IN_TRANSACTION_SECONDS = 180
 #: SQLSTATEs after which the same transaction may simply be tried again.
 _TRY_AGAIN = {"40001", "40P01", "55P03"}
-#: SQLSTATEs that say the server is going, gone, not there yet, or full: no fault of the work at hand.
+#: SQLSTATEs that say the server is going, gone, not there yet, or full: no fault of the work at hand. The first
+#: says that it only reads: it still recovers, or is no longer the primary.
 _OUTAGE = {
+    "25006",
     "25P03",
     "57P01",
     "57P02",

@@ -34,13 +34,21 @@ def role_of(service: str) -> str:
     return f"xinhuo_{service}"
 
 
+def make(connection: Any, service: str) -> None:
+    """Make the service's role where it is missing, and let whoever is connected work as it.
+
+    Raises ProgrammingError when the role is missing and whoever is connected may make none.
+    """
+    connection.execute(sa.text(_MAKE.format(role=role_of(service))))
+
+
 def allow(connection: Any, service: str) -> None:
     """Make the service's role where it is missing, and let it use the tables of the service's schema, as they are now.
 
     Raises ProgrammingError when the role is missing and whoever migrates may make none.
     """
     role = role_of(service)
-    connection.execute(sa.text(_MAKE.format(role=role)))
+    make(connection, service)
     connection.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
     for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
         connection.execute(sa.text(f'GRANT {rights} ON ALL {kind} IN SCHEMA "{service}" TO {role}'))

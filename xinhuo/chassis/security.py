@@ -45,6 +45,10 @@ class Keys:
         self.current = name_of_master(masters[0])
         """The name of the master key that wraps."""
 
+    def has(self, master: str) -> bool:
+        """Tell whether the master key of a name is among them."""
+        return master in self._wrapping
+
     def encrypt(self, text: str, place: str) -> str:
         """Encrypt a text for one place (``table.column``); elsewhere it cannot be decrypted."""
         return self.encrypt_bytes(text.encode(), place).decode()

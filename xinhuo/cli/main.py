@@ -15,6 +15,7 @@ from . import doctor, reconcile, signing_in
 from .accounts import app as accounts_app
 from .accounts import keys_app
 from .audit import app as audit_app
+from .backup.command import app as backup_app
 from .dead import app as dead_app
 from .events import app as events_app
 from .exits import EXIT_CODES, Exit
@@ -45,6 +46,7 @@ app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(key_app, name="key")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(audit_app, name="audit")
+app.add_typer(backup_app, name="backup")
 app.add_typer(keys_app, name="keys")
 app.add_typer(retention_app, name="retention")
 signing_in.register(app)
@@ -113,7 +115,7 @@ def serve(
     with explained():
         settings = config.load(os.environ)
         build.check_adapter(settings)
-        _known_service(service)
+        known_service(service)
         if role not in (*ROLES, "all"):
             fail(
                 Exit.USAGE,
@@ -228,7 +230,7 @@ def each_database(service: str | None, work: Callable[[str, Any, Path], T]) -> d
     done = {}
     with explained():
         settings = config.load(os.environ)
-        for name in [_known_service(service)] if service else config.SERVICES:
+        for name in [known_service(service)] if service else config.SERVICES:
             db = build.database(name, settings)
             try:
                 done[name] = work(name, db, build.versions_of(name))
@@ -250,7 +252,8 @@ def _each_database(
     return rows
 
 
-def _known_service(name: str) -> str:
+def known_service(name: str) -> str:
+    """Return the name if it is a service's; ends the command otherwise."""
     from xinhuo.chassis.config import SERVICES
 
     if name not in SERVICES:

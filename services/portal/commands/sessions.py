@@ -26,7 +26,7 @@ from ..domain.sessions import (
     SessionNotFound,
     SessionReused,
 )
-from ..models import accounts, sessions
+from ..models import accounts, links, sessions
 
 
 def begin(session: Session, keys: Keys, account: people.Row, now: datetime) -> dict[str, Any]:
@@ -108,6 +108,16 @@ def end_all(session: Session, account_id: UUID, reason: str) -> None:
     of = sessions.c
     ending = sa.update(sessions).where(of.account_id == account_id, of.ended_at.is_(None))
     session.execute(ending.values(ended_at=sa.func.clock_timestamp(), reason=reason))
+
+
+def end_everything(session: Session) -> None:
+    """End every session and every one-time link of everybody: the tables were brought back from an earlier time.
+
+    Some were ended or used since.
+    """
+    now = sa.func.clock_timestamp()
+    session.execute(sa.update(sessions).where(sessions.c.ended_at.is_(None)).values(ended_at=now, reason="ended"))
+    session.execute(sa.update(links).where(links.c.used_at.is_(None), links.c.expires_at > now).values(expires_at=now))
 
 
 def _genuine(session: Session, keys: Keys, token: str) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ The key of the person goes, and with it whatever copies of the data lie anywhere
 ledger, memberships and statistics stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -71,6 +71,9 @@ _ERASE = (
         """
     ),
 )
+_NOT_ERASED = sa.text(
+    "SELECT id FROM volunteers WHERE id = ANY(CAST(:ids AS uuid[])) AND state <> 'erased' ORDER BY id FOR UPDATE"
+)
 #: By whom it was, when no account did it.
 _NOBODY = UUID(int=0)
 
@@ -133,6 +136,11 @@ def erase(session: Session, volunteer_ids: Sequence[UUID], now: datetime, reason
         _empty(session, volunteer_id, now)
     for volunteer_id in volunteer_ids:  # after all of it, for the same reason
         _announce(session, volunteer_id, reason)
+
+
+def not_erased(session: Session, volunteer_ids: Iterable[UUID]) -> list[UUID]:
+    """Return those of the persons of whom something personal is still there, locked."""
+    return list(session.scalars(_NOT_ERASED, {"ids": list(volunteer_ids)}))
 
 
 def _empty(session: Session, volunteer_id: UUID, now: datetime) -> None:

@@ -1,0 +1,100 @@
+"""What decides about backups without any: which are kept, which program is taken, in which order is copied."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from xinhuo.chassis import config
+from xinhuo.cli.backup.databases import listeners_first, places, publishers_of
+from xinhuo.cli.backup.programs import Programs, for_archive, for_server
+from xinhuo.cli.backup.refused import BackupRefused
+from xinhuo.cli.backup.sets import Keep, to_remove
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+#: Two in the morning in China.
+FIRST = datetime(2026, 1, 1, 18, tzinfo=UTC)
+NIGHTS = [FIRST + timedelta(days=day) for day in range(400)]
+
+
+def kept(times: list[datetime], keep: Keep) -> list[datetime]:
+    gone = to_remove(times, keep, SHANGHAI)
+    return [moment for moment in times if moment not in gone]
+
+
+def test_the_newest_of_each_day_week_and_month_stays_and_the_rest_goes() -> None:
+    left = kept(NIGHTS, Keep(7, 5, 12))
+
+    assert left[-7:] == NIGHTS[-7:]
+    months = {(moment.astimezone(SHANGHAI).year, moment.astimezone(SHANGHAI).month) for moment in left}
+    assert len(months) == 12
+    weeks = [moment for moment in left if moment.astimezone(SHANGHAI).isoweekday() == 7]
+    assert len(weeks) >= 4
+    assert 12 + 6 <= len(left) <= 7 + 5 + 12
+
+
+def test_removing_night_after_night_keeps_the_same_as_removing_once() -> None:
+    there: list[datetime] = []
+    for night in NIGHTS:
+        there = kept([*there, night], Keep(7, 5, 12))
+
+    assert there == kept(NIGHTS, Keep(7, 5, 12))
+
+
+def test_the_newest_stays_whatever_the_rule_says() -> None:
+    assert kept(NIGHTS[:3], Keep(0, 0, 0)) == NIGHTS[2:3]
+    assert kept([], Keep()) == []
+
+
+def test_a_pause_of_months_removes_nothing_that_is_the_last_of_its_kind() -> None:
+    long_ago = [FIRST - timedelta(days=days) for days in (400, 300)]
+
+    assert kept([*long_ago, FIRST], Keep(3, 3, 3)) == [*long_ago, FIRST]
+
+
+@pytest.mark.parametrize(("server", "taken"), [(14, 15), (15, 15), (16, 18), (18, 18)])
+def test_the_oldest_pg_dump_that_reads_the_server_is_taken(server: int, taken: int) -> None:
+    there = [Programs(Path("/new"), 18), Programs(Path("/old"), 15)]
+
+    assert for_server(server, there).major == taken
+
+
+def test_a_server_newer_than_every_pg_dump_is_refused_with_the_package_to_install() -> None:
+    with pytest.raises(BackupRefused, match="postgresql-client-19") as refused:
+        for_server(19, [Programs(Path("/new"), 18)])
+
+    assert "请安装" in str(refused.value)
+    with pytest.raises(BackupRefused, match="postgresql-client-18"):
+        for_archive(18, [Programs(Path("/old"), 15)])
+
+
+def test_who_listens_is_copied_before_who_publishes() -> None:
+    order = listeners_first()
+
+    assert sorted(order) == sorted(config.SERVICES)
+    assert publishers_of("notify") == {"volunteers", "awards"}
+    for listener in order:
+        for publisher in publishers_of(listener) - {listener}:
+            assert order.index(listener) < order.index(publisher), (listener, publisher)
+
+
+def test_a_database_of_several_services_is_copied_when_the_last_of_their_listeners_was() -> None:
+    of = "postgresql://x@127.0.0.1:5432/{}".format
+    settings = config.load({"DATABASE_URL": of("shared"), "AWARDS_DATABASE_URL": of("awards"),
+                            "NOTICES_DATABASE_URL": of("notices")})  # fmt: skip
+
+    found = [(place.parameters["dbname"], set(place.services)) for place in places(settings)]
+
+    assert found[0][0] == "awards"
+    assert dict(found)["shared"] == {"volunteers", "notify", "portal"}
+    assert len(found) == 3
+
+
+def test_a_password_is_in_no_argument_of_a_program() -> None:
+    [place] = places(config.load({"DATABASE_URL": "postgresql://me:s%3Acret@127.0.0.1:5432/x?sslmode=require"}))
+
+    assert "cret" not in " ".join(place.arguments())
+    assert "cret" not in place.shown
+    assert place.environment()["PGPASSWORD"] == "s:cret"
+    assert "sslmode=require" in place.arguments()[0]

@@ -1,0 +1,100 @@
+"""After databases were brought back to an earlier time, however that was done, and before any service runs on them."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from services.awards.commands import take_as_brought_back
+from services.portal.commands.sessions import end_everything
+from xinhuo.chassis import audit
+from xinhuo.chassis.config import SERVICES, Settings
+from xinhuo.cli import build
+
+from . import erasures
+from .databases import connected, places, publishers_of
+from .refused import BackupRefused
+
+#: The replay begins so long before the time that is gone back to: what waited in queues then is lost with them.
+MARGIN = timedelta(days=7)
+#: What the copy had not sent yet had been sent before the loss, most likely: sent as new, everybody would be told
+#: again. So the replay sends it, marked. Departments get it anew: they know the ids.
+_LEAVE_TO_REPLAY = sa.text(
+    """
+    UPDATE outbox SET published_at = clock_timestamp(), position = last.position + waiting.number
+    FROM (SELECT id, row_number() OVER (ORDER BY seq) AS number FROM outbox WHERE published_at IS NULL) AS waiting,
+         (SELECT coalesce(max(position), 0) AS position FROM outbox) AS last
+    WHERE outbox.id = waiting.id
+    RETURNING outbox.recorded_at
+    """
+)
+
+#: What else a service does when its tables came back from an earlier time.
+_MORE: dict[str, Callable[[Session], None]] = {"awards": take_as_brought_back, "portal": end_everything}
+
+
+@dataclass
+class Settled:
+    """What was done to the databases, and from when on events must be replayed."""
+
+    since: datetime
+    unsent: dict[str, int] = field(default_factory=dict)
+    erased: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for ``--json``."""
+        return {"unsent": self.unsent, "erased_again": self.erased, "replay": self.commands()}
+
+    def commands(self) -> list[str]:
+        """Return the replays that come next: harmless to whoever has everything."""
+        day = f"{self.since:%Y-%m-%dT%H:%M}+00:00"
+        return [f"xinhuo events replay --service {name} --since {day}" for name in SERVICES if publishers_of(name)]
+
+
+def settle(
+    settings: Settings, services: Sequence[str], persons: Collection[UUID], back_to: datetime, what: str
+) -> Settled:
+    """Make databases fit to be worked on: unsent events are left to the replay, who was erased is erased again.
+
+    ``what`` names in the audit log what they were brought back from. In the portal sessions and one-time links end:
+    some had been ended since. May be repeated.
+    """
+    settled = Settled(back_to - MARGIN)
+    for service in services:
+        db = build.database(service, settings, role="backup")
+        try:
+            with db.transaction() as session:
+                waiting = [moment for (moment,) in session.execute(_LEAVE_TO_REPLAY)]
+                settled.unsent[service] = len(waiting)
+                settled.since = min([settled.since, *(moment - MARGIN for moment in waiting)])
+                settled.erased += erasures.erase_again(service, session, persons)
+                if service in _MORE:
+                    _MORE[service](session)
+                audit.record(session, "backup.restored", "backup", what)
+        finally:
+            db.close()
+    return settled
+
+
+def refuse_running(settings: Settings, services: Sequence[str]) -> None:
+    """Raise BackupRefused while a process of the services is connected: it would work on what is half there."""
+    running: set[str] = set()
+    for place in places(settings, tuple(services)):
+        with connected(place) as connection:
+            found = connection.execute(
+                "SELECT DISTINCT application_name FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'xinhuo-%'"
+                " AND application_name <> 'xinhuo-backup'"
+            )
+            names = [name for (name,) in found]
+        running.update(name for name in names if name.removeprefix("xinhuo-").partition("-")[0] in place.services)
+    if running:
+        listed = ", ".join(sorted(running))
+        raise BackupRefused(
+            f"还有进程连着数据库（{listed}）：请先停止这些服务",
+            f"processes are still connected ({listed}): stop the services first",
+        )
