@@ -1,0 +1,74 @@
+"""What a Service of Kubernetes does: one address for each service, and behind it whatever processes are ready."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterable
+
+from tests.support.processes import LOOPBACK
+
+_PIECE = 64 * 1024
+
+
+class Balancer:
+    """Listens at one port for each service and passes each connection on to one of its processes in turn."""
+
+    def __init__(self, ports: Iterable[int]) -> None:
+        self._behind: dict[int, list[int]] = {port: [] for port in ports}
+        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        for port in self._behind:
+            asyncio.run_coroutine_threadsafe(self._listen(port), self._loop).result(10)
+
+    def add(self, port: int, process_port: int) -> None:
+        """Let a process that is ready have new connections."""
+        self._loop.call_soon_threadsafe(self._behind[port].append, process_port)
+
+    def remove(self, port: int, process_port: int) -> None:
+        """Give a process no new connections; those it has go on."""
+
+        async def remove() -> None:
+            self._behind[port].remove(process_port)
+
+        asyncio.run_coroutine_threadsafe(remove(), self._loop).result(10)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        for server in self._servers:
+            server.close()
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.close()
+
+    async def _listen(self, port: int) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pass_on(port, reader, writer)
+
+        self._servers.append(await asyncio.start_server(serve, LOOPBACK, port))
+
+    async def _pass_on(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        processes = self._behind[port]
+        if not processes:
+            writer.close()
+            return
+        processes.append(processes.pop(0))
+        with contextlib.suppress(OSError):
+            behind, to_behind = await asyncio.open_connection(LOOPBACK, processes[-1])
+            await asyncio.gather(_pump(reader, to_behind), _pump(behind, writer))
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.write_eof()
