@@ -53,7 +53,7 @@ def roll(fleet: Rolling, load: Load, version: Version, *services: str) -> None:
     for service in services:
         fleet.replace(version, *((service, role) for role in ROLES))
         load.grew(5)
-        assert fleet.not_ready() == []
+        fleet.assert_all_ready()
 
 
 def assert_every_minute_counted_once(fleet: Rolling, load: Load, campaign: Campaign) -> None:
@@ -84,7 +84,7 @@ def test_an_upgrade_from_the_version_before_and_back_and_again_loses_and_doubles
     HERE.run("db", "upgrade", settings=fleet.settings)
     HERE.run("topology", "apply", settings=fleet.settings)
     load.grew()
-    assert fleet.not_ready() == []
+    fleet.assert_all_ready()
 
     roll(fleet, load, HERE, *SERVICES)
     assert fleet.versions() == {"here"}
@@ -118,7 +118,7 @@ def test_this_version_works_on_the_tables_of_a_later_one_and_goes_back_to_them(f
     wait_for(early.is_ready, PATIENCE, "the early process to be ready")
     early.finish()
     load.grew()
-    assert fleet.not_ready() == [], "what was added does not disturb this version"
+    fleet.assert_all_ready()  # what was added does not disturb this version
     head = migrations.head(versions_of("awards"))
     assert fleet.scalar("SELECT version_num > %s FROM awards.alembic_version", head)
 

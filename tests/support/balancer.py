@@ -44,6 +44,7 @@ class Balancer:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0))  # in which transports that were closed go
         self._loop.close()
 
     async def _listen(self, port: int) -> None:
@@ -55,14 +56,18 @@ class Balancer:
 
     async def _pass_on(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         processes = self._behind[port]
-        if not processes:
-            writer.close()
-            return
-        processes.append(processes.pop(0))
-        with contextlib.suppress(OSError):
-            behind, to_behind = await asyncio.open_connection(LOOPBACK, processes[-1])
-            await asyncio.gather(_pump(reader, to_behind), _pump(behind, writer))
-        writer.close()
+        writers = [writer]
+        try:
+            if processes:
+                processes.append(processes.pop(0))
+                behind, to_behind = await asyncio.open_connection(LOOPBACK, processes[-1])
+                writers.append(to_behind)
+                await asyncio.gather(_pump(reader, to_behind), _pump(behind, writer))
+        except OSError:
+            return  # the client sees its connection closed, as it would without us
+        finally:
+            for each in writers:
+                each.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -170,19 +170,22 @@ class Rolling(Fleet):
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         super().__init__(folder, settings)
         self.processes: dict[Member, Process] = {}
-        self._bases = [free_port_base(), free_port_base()]
+        #: Three, for a process, its successor, and one that is only tried.
+        self._bases = [free_port_base() for _ in range(3)]
+        self._started: list[Process] = []
         self._starts = 0
         self._balancer = Balancer(self._address(service) for service in SERVICES)
 
     def start(self, version: Version, *members: Member) -> list[Process]:
         """Start processes beside those that run; nobody sends them anything yet."""
-        self._bases.reverse()
         return [self._spawn_of(version, member) for member in members]
 
     def _spawn_of(self, version: Version, member: Member) -> Process:
         service, role = member
         self._starts += 1
-        port = self._bases[0] + 1 + SERVICES.index(service) + (10 if role == "worker" else 0)
+        used = {process.port for process in self._started if process.popen.poll() is None}
+        ports = (base + 1 + SERVICES.index(service) + (10 if role == "worker" else 0) for base in self._bases)
+        port = next(port for port in ports if port not in used)
         log = self.folder / f"{self._starts:02d}-{version.name}-{service}-{role}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
@@ -190,7 +193,8 @@ class Rolling(Fleet):
                 cwd=version.tree, env=version.environment(self.settings_of(service)),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
-        return Process(version, member, port, log, popen)
+        self._started.append(Process(version, member, port, log, popen))
+        return self._started[-1]
 
     def replace(self, version: Version, *members: Member) -> None:
         """Start new processes, give them work when they are ready, and only then stop those before."""
@@ -210,16 +214,17 @@ class Rolling(Fleet):
         """Return the versions of all that run."""
         return {process.version.name for process in self.processes.values()}
 
-    def not_ready(self) -> list[str]:
-        """Return which of the processes are not ready, and why."""
-        found = [(process, process.readiness()) for process in self.processes.values()]
-        return [f"{process.version.name} {process.member}: {said}" for process, said in found if not said.get("ready")]
+    def assert_all_ready(self) -> None:
+        """Every process says that it is ready; on a busy machine it may take its time to say so."""
+        for process in self.processes.values():
+            said = wait_for(process.readiness, PATIENCE, f"{process.version.name} {process.member} to answer")
+            assert said["ready"], f"{process.version.name} {process.member}: {said}"
 
     def end(self) -> None:
         """End everything, all at once."""
-        for process in self.processes.values():
+        for process in self._started:
             process.popen.terminate()
-        for process in self.processes.values():
+        for process in self._started:
             process.popen.wait(40)
         self._balancer.close()
 
