@@ -39,19 +39,25 @@ test: ## Run all tests with servers of their own (ARGS="--quick", "--stage unit"
 	@exec $(BIN)/python -m tests.run $(ARGS)
 
 .PHONY: check
-check: ## Check format, style, types, import rules
+check: ## Check format, style, types, import rules, generated files, and deploy/ without checkov
 	@tools/install.sh dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.generate --check
+	$(BIN)/python -m tools.deploy_check --skip checkov
 
 .PHONY: format
 format: ## Format the code and put right what ruff can
 	@tools/install.sh dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: deploy-check
+deploy-check: ## Check what is under deploy/: manifests, image, rules, dashboards, settings (ARGS="--only kustomize")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tools.deploy_check $(ARGS)
 
 .PHONY: bench
 bench: ## Measure beside plain nameko, FastStream and the machine's limits (ARGS="--quick --json")
@@ -87,12 +93,13 @@ nightly: ## Run the long tests: all on threads, ten seeds, power cuts, a cluster
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
 	@tools/install.sh dev
 	$(LOCK) $(ARGS) --extra nameko pyproject.toml requirements/build.in -o requirements/runtime.txt
-	$(LOCK) $(ARGS) --extra nameko --extra dev -c requirements/runtime.txt pyproject.toml requirements/build.in \
+	$(LOCK) $(ARGS) --extra nameko --extra dev --extra deploy -c requirements/runtime.txt pyproject.toml requirements/build.in \
 		-o requirements/dev.txt
-	$(LOCK) --extra nameko --extra dev --extra bench -c requirements/dev.txt pyproject.toml requirements/build.in \
+	$(LOCK) --extra nameko --extra dev --extra deploy --extra bench -c requirements/dev.txt pyproject.toml requirements/build.in \
 		-o requirements/bench.txt
 	$(LOCK) -c requirements/runtime.txt pyproject.toml requirements/build.in -o requirements/threads.txt
 	$(LOCK) --extra dev -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/threads-dev.txt
+	$(LOCK) $(ARGS) requirements/checkov.in -o requirements/checkov.txt
 
 .PHONY: audit-deps
 audit-deps: ## Ask for known vulnerabilities in what is locked (ARGS="--osv-url URL")
@@ -104,6 +111,11 @@ sbom: ## Print what an installation consists of, with hashes and licences, as Cy
 	@tools/install.sh dev
 	@exec $(BIN)/python -m tools.sbom
 
+.PHONY: image
+image: ## Build the image with docker, podman or buildah, and its bill of materials (ARGS="--offline", "--help")
+	@tools/install.sh dev
+	@exec $(BIN)/python -m tools.image $(ARGS)
+
 .PHONY: docs
 docs: ## Write the generated pages and files anew
 	@tools/install.sh dev
@@ -111,6 +123,6 @@ docs: ## Write the generated pages and files anew
 
 .PHONY: clean
 clean: ## Remove the environments and caches (data folders stay)
-	rm -rf .venv .venv.lock .venv-3.13 .venv-3.13.lock .venv-threads .venv-threads.lock .cache .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .venv.lock .venv-3.13 .venv-3.13.lock .venv-threads .venv-threads.lock .venv-checkov .venv-checkov.lock .cache .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis .coverage build dist xinhuo.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tools import event_files, reference, sizing
+from tools import event_files, manifests, reference, sizing
 from xinhuo.cli.build import service_classes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +25,7 @@ def outputs() -> dict[str, str]:
         "docs/cli.md": reference.cli_page(),
         "docs/rights.md": reference.rights_page(),
         "docs/sizing.md": sizing.page(),
+        **manifests.outputs(),
     }
 
 

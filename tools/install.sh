@@ -1,16 +1,17 @@
 #!/bin/sh
 # Installs the locked requirements and this project into a virtual environment.
 #
-#   tools/install.sh runtime|dev|bench|threads|threads-dev [VENV] [PYTHON]
+#   tools/install.sh runtime|dev|bench|threads|threads-dev|checkov [VENV] [PYTHON]
 #
-# Those with "threads" are without nameko and eventlet; give them an environment of their own.
+# Those with "threads" are without nameko and eventlet; give them an environment of their own. "checkov" is a tool of
+# `make deploy-check` alone, without the project; give it one, too.
 # Quick when nothing changed: a stamp in the environment holds the hash of what was installed. The stamp is
 # written last and a marker first, so an environment whose installation was interrupted is made anew. Nothing
 # is written to stdout, so that `make run ARGS="--json"` prints nothing but its JSON.
 set -eu
 exec >&2
 
-kind=${1:?runtime, dev, bench, threads or threads-dev}
+kind=${1:?runtime, dev, bench, threads, threads-dev or checkov}
 venv=${2:-.venv}
 wanted=${3:-${PYTHON:-}}
 cd "$(dirname "$0")/.."
@@ -24,7 +25,9 @@ suits() { # a Python that runs (version managers leave dead shims on the PATH) a
 }
 
 fingerprint() { # of everything that decides what is installed; the folder too, since environments cannot move
-    { printf '%s\n' "$here"; cat "requirements/$1.txt" pyproject.toml; } | sha256sum | cut -d' ' -f1
+    project=pyproject.toml
+    [ "$1" != checkov ] || project= # which is not installed there
+    { printf '%s\n' "$here"; cat "requirements/$1.txt" $project; } | sha256sum | cut -d' ' -f1
 }
 
 stamped() { # whether the environment holds $1 as it is locked now
@@ -93,7 +96,9 @@ rm -f "$venv"/.installed-*
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 # --only-binary: a source archive would fetch what builds it, unlocked.
 pip install -qq --require-hashes --no-deps --only-binary :all: -r "$lock"
-pip install -qq --no-deps --no-build-isolation --no-index -e .
+if [ "$kind" != checkov ]; then
+    pip install -qq --no-deps --no-build-isolation --no-index -e .
+fi
 
 fingerprint "$kind" > "$venv/.installed-$kind"
 case $kind in # what is among it

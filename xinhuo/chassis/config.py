@@ -245,6 +245,11 @@ class Settings:
         "XINHUO_DRAIN_SECONDS", 30, _number(1, 600),
         "停止时处理完在途工作的时限（秒）", "how long a stop waits for work in flight, in seconds",
     )  # fmt: skip
+    leave_seconds: int = _setting(
+        "XINHUO_LEAVE_SECONDS", 0, _number(0, 60),
+        "收到 SIGTERM 后先报未就绪、仍接受请求多少秒，好让前面的代理不再送来",
+        "for so many seconds after SIGTERM requests are still taken while /readyz is 503, so that proxies send no more",
+    )  # fmt: skip
     service_key: str | None = _setting(
         "XINHUO_SERVICE_KEY", None, _api_key,
         "本服务访问其他服务所用的接口密钥（角色 service），由 xinhuo keys create 生成",

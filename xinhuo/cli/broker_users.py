@@ -112,7 +112,7 @@ def address_of(settings: Settings, user: str, password: str) -> str:
 
 
 def _kept(file: Path, user: str) -> str | None:
-    """Return the password in a file; None when there is no file, or one of another user."""
+    """Return the password in a file, of `AMQP_URI=` or an address alone; None without file or with another user's."""
     try:
         text = file.read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -124,10 +124,13 @@ def _kept(file: Path, user: str) -> str | None:
 
 
 def _keep(file: Path, uri: str) -> bool:
-    """Write an address for whoever starts the service; tell whether it is another than before."""
+    """Write an address for whoever starts the service; tell whether it is another than before.
+
+    A file that holds this address alone, as a Secret gives it, stays as it is.
+    """
     text = f"AMQP_URI={uri}\n"
     try:
-        if file.exists() and file.read_text(encoding="ascii") == text:
+        if file.exists() and file.read_text(encoding="ascii").strip() in (uri, text.strip()):
             return False
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with written(file, text) as temporary:

@@ -39,18 +39,18 @@ def prepare() -> None:
 def run(service_name: str, role: str, port: int) -> int:
     """Run the process until SIGTERM or SIGINT; return its exit code."""
     import signal
-    import threading
 
     from xinhuo.chassis import config, faultpoints, logs
+    from xinhuo.chassis.leaving import Leaving
     from xinhuo.cli import build
 
     settings = config.load(os.environ)
     faultpoints.arm(os.environ)
     logs.configure(settings.log_level, service=service_name, role=role)
     build.check_adapter(settings)
-    if settings.amqp_uri is None:
-        raise config.BadSettings(["缺少 AMQP_URI：单独运行服务需要 RabbitMQ / AMQP_URI is needed to serve"])
-    stop = threading.Event()
+    if settings.amqp_uri is None and role != "api":
+        raise config.BadSettings(["缺少 AMQP_URI：worker 需要 RabbitMQ / AMQP_URI is needed to serve as worker"])
+    stop = Leaving(0 if role == "worker" else settings.leave_seconds)  # nobody sends requests to a worker
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
@@ -59,7 +59,8 @@ def run(service_name: str, role: str, port: int) -> int:
     build.check_key(service)
     build.warn_of_old_tables(service)
     process = _process_class(settings.adapter)(service, build.mandatory_topics())
-    checks = {"stopping": lambda: "正在停止 / stopping" if stop.is_set() else None}
+    process.leaving = stop.begun
+    checks = {"stopping": lambda: "正在停止 / stopping" if stop.begun() else None}
     if role in ("worker", "all"):
         process.add_worker()
         checks["consumers"] = lambda: _consumers(process)

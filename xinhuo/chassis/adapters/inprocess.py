@@ -22,6 +22,7 @@ from ..service import Service
 from ..topology import Topology, events_exchange, queue_name, routing_key, subscribed_topics
 from ..wire import Incoming, Outgoing
 from ..worker import Worker
+from .parts import stays
 from .threaded_http import HttpServer, stop_all
 
 log = logs.get("inprocess")
@@ -213,7 +214,7 @@ class InProcess:
 
     def serve(self, app: Any, host: str, port: int, *, seconds: int) -> int:
         """Serve a WSGI application on an address; return the port. Raises OSError when it is taken."""
-        server = HttpServer((host, port), app, seconds=seconds, drain=_DRAIN_SECONDS)
+        server = HttpServer((host, port), app, seconds=seconds, drain=_DRAIN_SECONDS, leaving=stays)
         server.prepare()
         self._servers.append(server)
         self._run(f"http {port}", server.serve)

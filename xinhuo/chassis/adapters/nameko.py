@@ -22,6 +22,7 @@ from nameko.runners import ServiceRunner
 from xinhuo.contracts.codec import Undecodable
 
 from .. import logs
+from ..config import Settings
 from ..markers import Http, Subscription, marked
 from ..relay import Relay
 from ..service import Service
@@ -30,7 +31,7 @@ from ..wire import Incoming
 from ..worker import Worker
 from . import wsgi
 from .amqp import BatchConsumer
-from .parts import attend_until, background_of, consumer_of, relays_of
+from .parts import attend_until, background_of, consumer_of, relays_of, stays
 from .watchdog import StallWatchdog
 
 log = logs.get("nameko")
@@ -42,10 +43,13 @@ STALL_SECONDS = 5.0
 class WebServer(ProviderCollector, SharedExtension):
     """eventlet's WSGI server with time-outs, a pool of its own, and a stop that lets requests finish."""
 
-    def __init__(self, make_app: Callable[[Any], HttpApp], host: str, port: int, seconds: float, drain: float) -> None:
+    def __init__(
+        self, make_app: Callable[[Any], HttpApp], address: tuple[str, int], settings: Settings,
+        leaving: Callable[[], bool],
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._make_app, self._address = make_app, (host, port)
-        self._seconds, self._drain = seconds, drain
+        self._make_app, self._address, self._leaving = make_app, address, leaving
+        self._seconds, self._drain = settings.request_seconds, settings.drain_seconds
         self._busy = 0
         self._stopped = False
 
@@ -77,7 +81,8 @@ class WebServer(ProviderCollector, SharedExtension):
             eventlet.sleep(0.02)
 
     def _serve(self, app: Any) -> None:
-        wsgi.serve(self._socket, app, seconds=self._seconds, connections=_CONNECTIONS)
+        seconds, leaving = self._seconds, self._leaving
+        wsgi.serve(self._socket, app, seconds=seconds, connections=_CONNECTIONS, leaving=leaving)
 
     def _invoke(self, name: str, work: Callable[[], Any]) -> Any:
         copy = copy_context()
@@ -196,19 +201,19 @@ class NamekoProcess:
         self.mandatory = mandatory
         self.consumers: list[BatchConsumer] = []
         self.relays: list[Relay] = []
+        self.leaving = stays
         self._members: dict[str, Any] = {"name": service.name}
 
     def add_api(self, make_app: Callable[[Any], HttpApp], host: str, port: int) -> None:
         """Serve HTTP; ``make_app(invoke)`` builds the application."""
-        server = WebServer(make_app, host, port, self.settings.request_seconds, self.settings.drain_seconds)
+        server = WebServer(make_app, (host, port), self.settings, self.leaving)
         for name in marked(type(self.service), Http):
             self._add(name, lambda _self, work: work(), RouteEntrypoint, server)
         self._members["_http"] = _Serving(server)
 
     def add_health(self, make_app: Callable[[Any], Any], host: str, port: int) -> None:
         """Serve health and metrics only."""
-        drain = self.settings.drain_seconds
-        self._members["_http"] = _Serving(WebServer(make_app, host, port, self.settings.request_seconds, drain))
+        self._members["_http"] = _Serving(WebServer(make_app, (host, port), self.settings, self.leaving))
 
     def add_worker(self) -> None:
         """Consume, relay and do timed work."""

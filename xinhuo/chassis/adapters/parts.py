@@ -26,6 +26,8 @@ class Process(Protocol):
 
     consumers: list[BatchConsumer]
     relays: list[Relay]
+    leaving: Callable[[], bool]
+    """Whether clients are to go elsewhere: each answer then closes its connection. To be set before ``add_api``."""
 
     def __init__(self, service: Service, mandatory: frozenset[str]) -> None:
         """Prepare a process; events of the types in ``mandatory`` must find a queue."""
@@ -41,6 +43,11 @@ class Process(Protocol):
 
     def run(self, stop: Flag) -> None:
         """Run until told to stop, then finish what is in flight; raises what else ended the service."""
+
+
+def stays() -> bool:
+    """Return False: it does not leave."""
+    return False
 
 
 def consumer_of(worker: Worker, method: str, receive: Receive) -> BatchConsumer:

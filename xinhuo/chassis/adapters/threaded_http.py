@@ -252,12 +252,18 @@ class HttpServer(wsgi.Server):
     ConnectionClass = _Connection
     keep_alive_conn_limit = _IDLE_CONNECTIONS
 
-    def __init__(self, address: tuple[str, int], app: Any, *, seconds: float, drain: float) -> None:
-        """Prepare to listen; ``seconds`` bounds reading a request, ``drain`` the wait for those in flight."""
+    def __init__(
+        self, address: tuple[str, int], app: Any, *, seconds: float, drain: float, leaving: Callable[[], bool]
+    ) -> None:
+        """Prepare to listen; ``seconds`` bounds reading a request, ``drain`` the wait for those in flight.
+
+        While it is ``leaving``, each answer closes its connection.
+        """
         super().__init__(address, app, server_name="xinhuo", request_queue_size=512)
         self.timeout, self.shutdown_timeout = seconds, drain
         self.max_request_header_size = _HEAD_LIMIT
         self.requests = _Pool(self, min=4, max=_READERS)
+        self._leaving = leaving
         self._why_not: OSError | None = None
 
     def prepare(self) -> None:
@@ -266,6 +272,11 @@ class HttpServer(wsgi.Server):
             super().prepare()
         except OSError as error:
             raise self._why_not or error from None
+
+    @property
+    def can_add_keepalive_connection(self) -> bool:
+        """Whether a connection may be kept after its answer."""
+        return not self._leaving() and bool(super().can_add_keepalive_connection)
 
     @property
     def port(self) -> int:

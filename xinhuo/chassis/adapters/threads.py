@@ -21,7 +21,7 @@ from ..web.app import HttpApp
 from ..wire import Incoming
 from ..worker import Worker
 from .amqp import BatchConsumer
-from .parts import attend_until, background_of, consumer_of, relays_of
+from .parts import attend_until, background_of, consumer_of, relays_of, stays
 from .threaded_http import HttpServer, Slots, stop_all
 from .watchdog import StallWatchdog
 
@@ -91,6 +91,7 @@ class ThreadsProcess:
         self.mandatory = mandatory
         self.consumers: list[BatchConsumer] = []
         self.relays: list[Relay] = []
+        self.leaving = stays
         self._watchdog = StallWatchdog(
             STALL_SECONDS, event="handler_stalled",
             remedy="find what it waits for; move work that takes so long out of the transaction",
@@ -144,7 +145,7 @@ class ThreadsProcess:
 
     def _serve(self, app: Any, host: str, port: int) -> None:
         seconds, drain = self.settings.request_seconds, self.settings.drain_seconds
-        self._servers.append(HttpServer((host, port), app, seconds=seconds, drain=drain))
+        self._servers.append(HttpServer((host, port), app, seconds=seconds, drain=drain, leaving=self.leaving))
 
     def _thread(self, name: str, work: Callable[..., object], *arguments: Any) -> threading.Thread:
         def guarded() -> None:

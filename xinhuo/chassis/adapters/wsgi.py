@@ -89,6 +89,8 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
     """
 
     seconds = 30.0
+    #: Whether clients are to go elsewhere: each answer then closes its connection.
+    leaving: Callable[[], bool]
     # What eventlet refuses by itself is answered plainly, without the page that would repeat the request.
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(explain)s\n"
@@ -140,6 +142,8 @@ class RequestReader(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventl
 
     def get_environ(self) -> dict[str, Any]:
         """Describe the request to the application."""
+        if self.leaving():
+            self.close_connection = True
         environ: dict[str, Any] = super().get_environ()
         body = environ["eventlet.input"]
         # Not a function put in the place of its own: the two would hold each other until the collector comes.
@@ -174,8 +178,13 @@ class ServerLog:
         log.warning("connection_failed")
 
 
-def serve(socket: Any, app: Callable[..., Any], *, seconds: float, connections: int) -> None:
-    """Answer requests until the greenlet is killed; reading each part of one takes at most ``seconds``."""
+def serve(
+    socket: Any, app: Callable[..., Any], *, seconds: float, connections: int, leaving: Callable[[], bool]
+) -> None:
+    """Answer requests until the greenlet is killed; reading each part of one takes at most ``seconds``.
+
+    While it is ``leaving``, each answer closes its connection.
+    """
     # Connections get it from here. Without it the second part of a long answer waits 40 ms for the client's word.
     socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     eventlet.wsgi.server(
@@ -183,7 +192,7 @@ def serve(socket: Any, app: Callable[..., Any], *, seconds: float, connections: 
         app,
         log=ServerLog(),
         custom_pool=eventlet.GreenPool(connections),
-        protocol=type("RequestReader", (RequestReader,), {"seconds": seconds}),
+        protocol=type("RequestReader", (RequestReader,), {"seconds": seconds, "leaving": staticmethod(leaving)}),
         log_output=False,
         debug=False,
         socket_timeout=seconds,

@@ -1,0 +1,1 @@
+"""Checks what is under deploy/: `make deploy-check`."""
