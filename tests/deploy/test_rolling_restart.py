@@ -110,6 +110,10 @@ def test_every_role_of_every_service_is_ready_with_the_environment_of_the_manife
             assert pods[0].probe(cluster.probe(name, probe)), (name, probe)
 
 
+def test_the_first_administrator_is_made_in_a_pod_of_the_portal(cluster: Cluster) -> None:
+    assert "xhl_" in cluster.execute("portal-api", "accounts", "first-admin")
+
+
 @pytest.mark.timeout(400)
 def test_a_rolling_restart_of_every_role_under_load_loses_nothing_doubles_nothing_and_refuses_nobody(
     cluster: Cluster,

@@ -240,6 +240,14 @@ class Cluster(Installation):
             process = self.runner.start(self._laid_out(pod, container), log, 0, {})
             assert process.wait(PATIENCE) == 0, tail(log, 40)
 
+    def execute(self, deployment: str, *arguments: str) -> str:
+        """Do what `kubectl exec` does: run a command with the environment of a Deployment's container."""
+        pod = pod_of(self.rendered.get("Deployment", deployment))
+        container = {**pod["containers"][0], "args": list(arguments)}
+        log = self.folder / f"exec-{next(self._numbers)}.log"
+        assert self.runner.start(self._laid_out(pod, container), log, 0, {}).wait(PATIENCE) == 0, tail(log)
+        return log.read_text(encoding="utf-8")
+
     def start(self, *deployments: str) -> None:
         """Start a pod of each Deployment; return when all are ready."""
         for pod in [self._start(name) for name in deployments]:

@@ -21,6 +21,7 @@ from .exits import EXIT_CODES, Exit
 from .hours import app as hours_app
 from .master_key import app as key_app
 from .output import Json, fail, print_json
+from .process import ROLES
 from .prove.command import prove
 from .rebuild import app as rebuild_app
 from .retention import app as retention_app
@@ -113,7 +114,7 @@ def serve(
         settings = config.load(os.environ)
         build.check_adapter(settings)
         _known_service(service)
-        if role not in ("api", "worker", "all"):
+        if role not in (*ROLES, "all"):
             fail(
                 Exit.USAGE,
                 f"--role 应为 api、worker 或 all / --role must be api, worker or all, not {role!r}",

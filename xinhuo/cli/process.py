@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xinhuo.chassis.adapters.parts import Process
 
+#: What a process of a service may do; `all` is both in one.
+ROLES = ("api", "worker")
+
 
 def prepare() -> None:
     """Make the process what the chosen adapter needs; to be called before anything else is imported.
@@ -132,7 +135,7 @@ def main(arguments: list[str]) -> int:
 
     parser = argparse.ArgumentParser(prog="xinhuo.cli.process")
     parser.add_argument("service")
-    parser.add_argument("--role", choices=["api", "worker", "all"], default="all")
+    parser.add_argument("--role", choices=[*ROLES, "all"], default="all")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parent", type=int, help="end, like a crash, when this process does")
     options = parser.parse_args(arguments)
