@@ -136,6 +136,6 @@ _TAIL = """\
 | --- | --- |
 | `cpu_seconds`, `records_of_a_pair` | `make bench-replicas` |
 | `bytes_of_record`, `bytes_of_events`, `megabytes_of_process` | `make bench-growth` |
-| `bytes_of_volunteer`, `bytes_of_message`, `queues` | `python -m benchmarks.sizes` |
+| `bytes_of_volunteer`, `bytes_of_message`, `queues` | `python -m benchmarks.sizes`（2026-11-23） |
 | 运行中的进程的内存 / memory of a running process | `grep VmRSS /proc/PID/status`; `kubectl top pods` |
 """.splitlines()

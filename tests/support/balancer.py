@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterable
 
 from tests.support.processes import LOOPBACK
+from tests.support.waiting import wait_for
 
 _PIECE = 64 * 1024
 
@@ -15,6 +17,7 @@ class Balancer:
 
     def __init__(self, ports: Iterable[int]) -> None:
         self._behind: dict[int, list[int]] = {port: [] for port in ports}
+        self._open: Counter[int] = Counter()
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -27,12 +30,13 @@ class Balancer:
         self._loop.call_soon_threadsafe(self._behind[port].append, process_port)
 
     def remove(self, port: int, process_port: int) -> None:
-        """Give a process no new connections; those it has go on."""
+        """Give a process no new connections, and return when those it has are done."""
 
         async def remove() -> None:
             self._behind[port].remove(process_port)
 
         asyncio.run_coroutine_threadsafe(remove(), self._loop).result(10)
+        wait_for(lambda: not self._open[process_port], 60, f"the connections to {process_port} to end")
 
     def close(self) -> None:
         """End all connections."""
@@ -43,8 +47,12 @@ class Balancer:
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))  # in which transports that were closed go
+
+        async def end() -> None:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # in which transports that were closed go
+
+        self._loop.run_until_complete(end())
         self._loop.close()
 
     async def _listen(self, port: int) -> None:
@@ -60,14 +68,21 @@ class Balancer:
         try:
             if processes:
                 processes.append(processes.pop(0))
-                behind, to_behind = await asyncio.open_connection(LOOPBACK, processes[-1])
-                writers.append(to_behind)
-                await asyncio.gather(_pump(reader, to_behind), _pump(behind, writer))
+                await self._through(processes[-1], reader, writers)
         except OSError:
             return  # the client sees its connection closed, as it would without us
         finally:
             for each in writers:
                 each.close()
+
+    async def _through(self, port: int, reader: asyncio.StreamReader, writers: list[asyncio.StreamWriter]) -> None:
+        self._open[port] += 1
+        try:
+            behind, to_behind = await asyncio.open_connection(LOOPBACK, port)
+            writers.append(to_behind)
+            await asyncio.gather(_pump(reader, to_behind), _pump(behind, writers[0]))
+        finally:
+            self._open[port] -= 1
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -203,7 +203,7 @@ class Rolling(Fleet):
             old = self.processes.get(process.member)
             self.processes[process.member] = process
             service, role = process.member
-            if role == "api":
+            if role != "worker":
                 self._balancer.add(self._address(service), process.port)
                 if old:
                     self._balancer.remove(self._address(service), old.port)
