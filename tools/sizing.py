@@ -111,8 +111,8 @@ more machines bring is arithmetic, not measurement: [scaling.md](scaling.md) say
 _TAIL = """\
 ## 怎么用 How to read it
 
-- **10,000**：一台机器，`deploy/compose.yaml` 或 systemd 即可；两个进程是为了坏一个仍能服务。
-  One machine will do, with `deploy/compose.yaml` or systemd; two processes of each so that one may fail.
+- **10,000**：一台机器，compose 或 systemd 即可（[install.md](install.md)）；两个进程是为了坏一个仍能服务。
+  One machine will do, with compose or systemd ([install.md](install.md)); two processes of each so that one may fail.
 - **1,000,000**：三台机器的小集群，数据库一主一备，RabbitMQ 三节点。
   A small cluster of three machines, a database with a standby, RabbitMQ on three nodes.
 - **20,000,000**：同样的进程数；增长的是数据库。一台数据库服务器放得下，
