@@ -84,7 +84,13 @@ def page() -> str:
         for row in rows(inputs)
     ]  # fmt: skip
     whose = [f"- {shown(case['volunteers'])}：{case['zh']} / {case['en']}" for case in cases]
-    lines = [GENERATED, "", *_HEAD, "", *table(["名称 name", "值 value", "来源 kind", "含义 meaning", "出处 where"], given)]
+    lines = [
+        GENERATED,
+        "",
+        *_HEAD,
+        "",
+        *table(["名称 name", "值 value", "来源 kind", "含义 meaning", "出处 where"], given),
+    ]
     lines += ["", "## 结果 Figures", "", "志愿者 / volunteers:", "", *whose, "", *table(heads, result), "", *_TAIL]
     return "\n".join(lines) + "\n"
 
