@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tools import dashboards, event_files, manifests, monitoring_files, reference
+from tools import dashboards, event_files, manifests, monitoring_files, reference, sizing
 from xinhuo.cli.build import service_classes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +24,7 @@ def outputs() -> dict[str, str]:
         "docs/errors.md": reference.errors_page(),
         "docs/cli.md": reference.cli_page(),
         "docs/rights.md": reference.rights_page(),
+        "docs/sizing.md": sizing.page(),
         **manifests.outputs(),
         "docs/metrics.md": monitoring_files.metrics_page(),
         "deploy/monitoring/rules/expected.yaml": monitoring_files.expected_rules(),

@@ -33,9 +33,11 @@ RUN_BY = {
     "CONTRIBUTING.md": "make: its targets are checked, and run by CI",
     "docs/backup.md": "tests/deploy/test_restore_drill.py",
     "docs/http.md": "this module",
+    "docs/install.md": "names by this module; the steps by tests/deploy, as far as they run on one machine",
     "docs/operations.md": "test_replay, for replay and rebuild",
     "docs/prove.md": "make: its targets are checked; prove by tests/faults, --dry-run by tests/unit/test_prove_plan.py",
     "docs/subscribing.md": "test_subscribing",
+    "docs/upgrade.md": "its policy is compared by tests/deploy/test_broker_ahead.py",
 }
 #: What stands for another thing in every real answer.
 VARIES = re.compile(r"id|trace_id|\w+_at|detail|detail_en|title|number")

@@ -225,8 +225,10 @@ def test_schemas_of_another_release_are_found(url: str, empty_database: str) -> 
     assert of_databases(empty_database) == ["database.migration_pending"]
     run(url, "UPDATE awards.alembic_version SET version_num = '0001'")
     assert of_databases(url) == ["database.migration_pending"]
-    run(url, "UPDATE awards.alembic_version SET version_num = '9999'")
+    run(url, "UPDATE awards.alembic_version SET version_num = '9999', works_from = '9999'")
     assert of_databases(url) == ["database.migration_unknown"]
+    run(url, "UPDATE awards.alembic_version SET works_from = '0001'")
+    assert of_databases(url) == ["database.migration_newer"]
 
 
 def test_a_missing_extension_is_found(url: str) -> None:

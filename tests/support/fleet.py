@@ -87,9 +87,9 @@ def port_of(fleet: Fleet, member: tuple[str, str]) -> int:
 class Load:
     """Clients that enter time served at a steady pace, each request again and again until it is answered."""
 
-    def __init__(self, fleet: Fleet, campaign: Campaign, first: int = 0) -> None:
+    def __init__(self, fleet: Fleet, campaign: Campaign, first: int = 0, *, pace: float = PACE) -> None:
         """``first`` is the number of the first minute: those of another load must not be entered again."""
-        self._fleet = fleet
+        self._fleet, self._pace = fleet, pace
         self._url = fleet.url("volunteers") + "/v1/hours"
         self._campaign = campaign
         self._stop = threading.Event()
@@ -118,7 +118,7 @@ class Load:
         wait_for(lambda: len(self.entered) >= wanted, PATIENCE, f"{wanted} entries; {self.refused[:3]}")
 
     def _run(self) -> None:
-        while not self._stop.wait(PACE):
+        while not self._stop.wait(self._pace):
             with self._lock:
                 number, self._next = self._next, self._next + 1
             body = self._body(number)

@@ -172,14 +172,21 @@ def check_key(service: Service) -> None:
 
 
 def warn_of_old_tables(service: Service) -> None:
-    """Say in the log that a migration is pending: until it is made, the process is not ready."""
+    """Say in the log that the tables are of another release: until that is mended, the process is not ready."""
     try:
-        found = migrations.current_of_service(service.runtime.db)
+        tables = migrations.tables_of_service(service.runtime.db)
     except (DatabaseUnavailable, DBAPIError):
         return  # which others will say
-    metrics.show_revision(service.name, migrations.head(versions_of(service.name)), found)
-    if found != (head := migrations.head(versions_of(service.name))):
-        logs.get("process").warning("migration_pending", found=found, wanted=head, remedy="xinhuo db upgrade")
+    head = migrations.head(versions_of(service.name))
+    metrics.show_revision(service.name, head, tables.revision)
+    if tables.serve(head):
+        return
+    if tables.are_newer(head):
+        logs.get("process").warning(
+            "migration_unknown", found=tables.revision, known=head, works_from=tables.works_from
+        )
+    else:
+        logs.get("process").warning("migration_pending", found=tables.revision, wanted=head, remedy="xinhuo db upgrade")
 
 
 def _standing_checks(service: Service) -> dict[str, health.Check]:
@@ -192,12 +199,19 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
     def migrated() -> str | None:
         if database_up():
             return "未知 / unknown"
-        found = migrations.current_of_service(db)
+        tables = migrations.tables_of_service(db)
+        found = tables.revision
         metrics.show_revision(service.name, head, found)
-        if found == head:
+        if tables.serve(head):
             return None
+        if tables.are_newer(head):
+            return (
+                f"库结构 {found} 来自更新的版本，本程序（{head}）不能使用，请用新版程序 / "
+                f"at {found}, of a later release that asks for {tables.works_from}, not {head}: run that release"
+            )
         return (
-            f"库结构为 {found}，应为 {head}，请运行 xinhuo db upgrade / at {found}, not {head}: run xinhuo db upgrade"
+            f"migration_pending：库结构为 {found}，应为 {head}，请运行 xinhuo db upgrade / "
+            f"at {found}, not {head}: run xinhuo db upgrade"
         )
 
     def key_right() -> str | None:

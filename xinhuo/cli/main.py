@@ -138,7 +138,7 @@ def db_upgrade(
         from xinhuo.chassis import migrations
 
         if dry_run:
-            return {"service": name, "from": migrations.current(db), "to": migrations.head(versions)}
+            return _standing(name, db, versions)
         before, after = migrations.upgrade(db, versions)
         return {"service": name, "from": before, "to": after}
 
@@ -150,15 +150,19 @@ def db_current(
     service: Annotated[str | None, typer.Argument(help="一个服务；不写则全部 / One service, or all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """查看数据库结构版本；有待升级时退出码 1 / Show schema versions; exit 1 when an upgrade is pending."""
+    """查看数据库结构版本；有待升级时退出码 1 / Show schema versions; exit 1 when an upgrade is pending.
 
-    def work(name: str, db: Any, versions: Path) -> dict[str, Any]:
-        from xinhuo.chassis import migrations
-
-        return {"service": name, "from": migrations.current(db), "to": migrations.head(versions)}
-
-    if any(row["from"] != row["to"] for row in _each_database(service, work, as_json)):
+    Tables of a later release that this one works with are no pending upgrade.
+    """
+    if not all(row["serves"] for row in _each_database(service, _standing, as_json)):
         raise typer.Exit(Exit.REFUSED)
+
+
+def _standing(name: str, db: Any, versions: Path) -> dict[str, Any]:
+    from xinhuo.chassis import migrations
+
+    tables, head = migrations.tables_of(db), migrations.head(versions)
+    return {"service": name, "from": tables.revision, "to": head, "serves": tables.serve(head)}
 
 
 @subs_app.command("create")
@@ -247,7 +251,11 @@ def _each_database(
         print_json({"services": rows})
     else:
         for row in rows:
-            state = "已是最新 / up to date" if row["from"] == row["to"] else f"{row['from'] or '—'} → {row['to']}"
+            state = f"{row['from'] or '—'} → {row['to']}"
+            if row["from"] == row["to"]:
+                state = "已是最新 / up to date"
+            elif (row["from"] or "") > row["to"]:
+                state = f"{row['from']} > {row['to']} 来自更新的版本 / of a later release"
             typer.echo(f"{row['service']:<12} {state}")
     return rows
 
@@ -269,6 +277,7 @@ def explained() -> Iterator[None]:
     """Turn the errors that a person can do something about into one message and an exit code."""
     from xinhuo.chassis.config import BadSettings
     from xinhuo.chassis.db import DatabaseUnavailable, is_outage
+    from xinhuo.chassis.migrations import TablesTooNew
     from xinhuo.chassis.security import BadKeyFile
     from xinhuo.chassis.wire import BrokerUnavailable, ManagementRefused
 
@@ -278,7 +287,7 @@ def explained() -> Iterator[None]:
         yield
     except (BadSettings, BadKeyFile, BadSubscription, ManagementRefused) as error:
         fail(Exit.USAGE, str(error))
-    except TopologyDiffers as error:
+    except (TopologyDiffers, TablesTooNew) as error:
         fail(Exit.REFUSED, str(error))
     except BrokerUnavailable as error:
         if any(sign in str(error) for sign in _BROKER_SAYS_NO):

@@ -6,6 +6,7 @@ from xinhuo.chassis import tables
 
 revision = "0004"
 down_revision = "0003"
+phase = "expand"
 branch_labels = None
 depends_on = None
 

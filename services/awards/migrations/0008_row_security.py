@@ -7,6 +7,8 @@ from xinhuo.chassis.row_security import ALL, add_reached_persons, protect, unpro
 
 revision = "0008"
 down_revision = "0007"
+phase = "contract"
+works_from = "0008"
 branch_labels = None
 depends_on = None
 

@@ -6,6 +6,7 @@ from xinhuo.chassis import tables
 
 revision = "0009"
 down_revision = "0008"
+phase = "expand"
 branch_labels = None
 depends_on = None
 

@@ -6,6 +6,8 @@ from xinhuo.chassis import tables
 
 revision = "0003"
 down_revision = "0002"
+phase = "contract"
+works_from = "0003"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,8 @@ from xinhuo.chassis.row_security import ALL, add_reached_units, protect, unprote
 
 revision = "0005"
 down_revision = "0004"
+phase = "contract"
+works_from = "0005"
 branch_labels = None
 depends_on = None
 

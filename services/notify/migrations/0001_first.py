@@ -7,6 +7,7 @@ from xinhuo.chassis import tables
 
 revision = "0001"
 down_revision = None
+phase = "expand"
 
 _TABLES = (
     """

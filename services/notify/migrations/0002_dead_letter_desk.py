@@ -6,6 +6,7 @@ from xinhuo.chassis import tables
 
 revision = "0002"
 down_revision = "0001"
+phase = "expand"
 branch_labels = None
 depends_on = None
 

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+phase = "contract"
+works_from = "0003"
 branch_labels = None
 depends_on = None
 

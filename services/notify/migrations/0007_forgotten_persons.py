@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
+phase = "contract"
+works_from = "0007"
 branch_labels = None
 depends_on = None
 

@@ -9,6 +9,7 @@ from xinhuo.chassis import tables
 
 revision = "0001"
 down_revision = None
+phase = "expand"
 branch_labels = None
 depends_on = None
 

@@ -6,6 +6,8 @@ from xinhuo.chassis import tables
 
 revision = "0005"
 down_revision = "0004"
+phase = "contract"
+works_from = "0005"
 branch_labels = None
 depends_on = None
 

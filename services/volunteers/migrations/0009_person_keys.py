@@ -4,6 +4,8 @@ from alembic import op
 
 revision = "0009"
 down_revision = "0008"
+phase = "contract"
+works_from = "0009"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,8 @@ from alembic import op
 
 revision = "0011"
 down_revision = "0010"
+phase = "contract"
+works_from = "0011"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,8 @@ from alembic import op
 
 revision = "0012"
 down_revision = "0011"
+phase = "contract"
+works_from = "0012"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,8 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
+phase = "contract"
+works_from = "0013"
 branch_labels = None
 depends_on = None
 

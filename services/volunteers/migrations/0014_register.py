@@ -7,6 +7,8 @@ from alembic import op
 
 revision = "0014"
 down_revision = "0013"
+phase = "contract"
+works_from = "0014"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,8 @@ from xinhuo.chassis.row_security import ALL, ALL_OR_PUBLIC, add_reached_persons,
 
 revision = "0016"
 down_revision = "0015"
+phase = "contract"
+works_from = "0016"
 branch_labels = None
 depends_on = None
 

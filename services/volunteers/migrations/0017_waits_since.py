@@ -4,6 +4,9 @@ from alembic import op
 
 revision = "0017"
 down_revision = "0016"
+# The trigger fills the column for programs that do not know it.
+phase = "contract"
+works_from = "0016"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,7 @@
 """/healthz, /readyz and /metrics tell what is true of a process, and name what is wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,13 @@ from werkzeug.test import Client
 from services.notices.service import Notices
 from tests.support.identity import bearing, verifier
 from tests.support.services import make_service
+from xinhuo.chassis import migrations
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.identity.actor import Actor
 from xinhuo.chassis.service import Service
 from xinhuo.cli import build
+
+HEAD = migrations.head(build.versions_of("notices"))
 
 
 @pytest.fixture
@@ -52,29 +56,56 @@ def test_a_process_whose_database_is_away_lives_and_says_that_it_is_not_ready(se
     assert client.get("/metrics").status_code == 200
 
 
-@pytest.mark.parametrize("revision", ["0000", None])
-def test_a_process_at_the_wrong_revision_says_which_and_what_to_do(service: Service, revision: str | None) -> None:
-    with service.runtime.db.engine.connect() as connection:
-        right = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+@contextmanager
+def tables_at(service: Service, revision: str | None, works_from: str | None) -> Iterator[None]:
+    """Let the tables be of another release for a while."""
 
-    def put(value: str | None) -> None:
+    def put(rows: Sequence[Any]) -> None:
         with service.runtime.db.as_owner() as connection:
             connection.execute(sa.text("DELETE FROM alembic_version"))
-            if value:
-                connection.execute(sa.text("INSERT INTO alembic_version VALUES (:value)"), {"value": value})
+            for row in rows:
+                connection.execute(
+                    sa.text("INSERT INTO alembic_version (version_num, works_from) VALUES (:revision, :oldest)"),
+                    {"revision": row[0], "oldest": row[1]},
+                )
 
-    client = Client(build.make_app(service))
-    put(revision)
+    with service.runtime.db.as_owner() as connection:
+        right = connection.execute(sa.text("SELECT version_num, works_from FROM alembic_version")).all()
+    put([(revision, works_from)] if revision else [])
     try:
-        status, found = ready(client)
+        yield
     finally:
         put(right)
+
+
+@pytest.mark.parametrize("revision", ["0000", None])
+def test_a_process_at_the_wrong_revision_says_which_and_what_to_do(service: Service, revision: str | None) -> None:
+    client = Client(build.make_app(service))
+    with tables_at(service, revision, None):
+        status, found = ready(client)
     assert status == 503
     assert found["checks"]["database"] == "ok"
+    assert found["checks"]["migration"].startswith("migration_pending")
     assert str(revision) in found["checks"]["migration"]
-    assert str(right) in found["checks"]["migration"]
+    assert HEAD in found["checks"]["migration"]
     assert "xinhuo db upgrade" in found["checks"]["migration"]
     assert ready(client)[0] == 200, "and becomes ready when that was done"
+
+
+@pytest.mark.parametrize(
+    ("works_from", "status"),
+    [("0001", 200), (HEAD, 200), ("9999", 503), (None, 503)],
+)
+def test_a_process_on_tables_of_a_later_release_is_ready_when_they_let_it(
+    service: Service, works_from: str | None, status: int
+) -> None:
+    client = Client(build.make_app(service))
+    with tables_at(service, "9999", works_from):
+        answered, found = ready(client)
+    assert answered == status
+    assert (found["checks"]["migration"] == "ok") == (status == 200)
+    assert status == 200 or "later release" in found["checks"]["migration"]
+    assert status == 200 or "xinhuo db upgrade" not in found["checks"]["migration"]
 
 
 def test_another_condition_of_readiness_is_shown_by_name(service: Service) -> None:

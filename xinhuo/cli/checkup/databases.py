@@ -211,9 +211,13 @@ _ROLE = sa.text(
 
 def check_schema(db: Database) -> Iterator[Finding]:
     """Yield whether a service's schema is not of this release, else what waits in its tables."""
-    there, wanted = migrations.current(db), migrations.head(build.versions_of(db.service))
-    if there != wanted:
-        if there is not None and there > wanted:
+    tables, wanted = migrations.tables_of(db), migrations.head(build.versions_of(db.service))
+    there = tables.revision
+    if tables.serve(wanted) and there != wanted:
+        remedy = "升级或回退期间正常 / as meant during an upgrade and after going back"
+        yield Finding("database.migration_newer", db.service, f"{there} > {wanted}", remedy)
+    elif there != wanted:
+        if tables.are_newer(wanted):
             remedy = "用同版本或更新的程序 / run the release that made it, or a later one"
             yield Finding("database.migration_unknown", db.service, f"{there} > {wanted}", remedy)
         else:

@@ -38,6 +38,9 @@ CODES: dict[str, tuple[str, str, str]] = {
     "database.clock_off": (WARNING, "本机时钟与数据库差 1 秒以上", "this machine's clock is 1 s off the database's"),
     "database.time_zone": (WARNING, "数据库时区不常见", "the time zone of the database is an unusual one"),
     "database.migration_pending": (ERROR, "数据库结构待升级", "a schema waits for its upgrade"),
+    "database.migration_newer": (
+        WARNING, "数据库结构比程序新，仍可使用", "a schema is newer than this program, which works with it",
+    ),
     "database.migration_unknown": (ERROR, "数据库结构比程序新", "a schema is newer than this program"),
     "outbox.stalled": (ERROR, "事件十分钟以上未发出", "events have not been sent for over ten minutes"),
     "outbox.slow": (WARNING, "事件一分钟以上未发出", "events have not been sent for over a minute"),
