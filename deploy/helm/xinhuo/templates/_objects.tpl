@@ -83,8 +83,10 @@ Those of deploy/base and deploy/components are read from there, so that Kustomiz
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- include "xinhuo.place" (dict "root" .root "pod" (dig "template" "spec" (dict) $spec)) -}}
+{{- include "xinhuo.place" (dict "root" .root "pod" (dig "jobTemplate" "spec" "template" "spec" (dict) $spec)) -}}
 {{- /* What holds data outlives the release. */ -}}
-{{- if has $object.kind (list "Namespace" "RabbitmqCluster" "Cluster" "ObjectStore" "Vhost") -}}
+{{- if has $object.kind (list "Namespace" "RabbitmqCluster" "Cluster" "ObjectStore" "Vhost" "PersistentVolumeClaim") -}}
   {{- $kept := dict "helm.sh/resource-policy" "keep" -}}
   {{- $_ := set $object.metadata "annotations" (mergeOverwrite $kept ($object.metadata.annotations | default dict)) -}}
 {{- end -}}
@@ -93,6 +95,19 @@ Those of deploy/base and deploy/components are read from there, so that Kustomiz
 {{- end -}}
 ---
 {{ toYaml $object }}
+{{- end -}}
+
+{{/* Gives containers of our image the image and the settings of the values; dict "root" $ "pod" SPEC. */}}
+{{- define "xinhuo.place" -}}
+{{- $root := .root -}}
+{{- range concat (.pod.initContainers | default list) (.pod.containers | default list) -}}
+  {{- if eq .image "xinhuo" -}}{{- $_ := set . "image" (include "xinhuo.image" $root) -}}{{- end -}}
+  {{- range .envFrom -}}
+    {{- if eq (dig "configMapRef" "name" "" .) "xinhuo-settings" -}}
+      {{- $_ := set .configMapRef "name" (include "xinhuo.settings.name" $root) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "xinhuo.labels" -}}

@@ -15,8 +15,6 @@ The Deployment is put together as kustomize does: the file of the role, then pro
   {{- $same := (fromYaml ($root.Files.Get "files/base/service/process.yaml")).spec -}}
   {{- $pod := $object.spec.template.spec -}}
   {{- $container := mergeOverwrite (index $pod.containers 0) (index $same.template.spec.containers 0) -}}
-  {{- $_ := set $container "image" (include "xinhuo.image" $root) -}}
-  {{- range $container.envFrom -}}{{- $_ := set .configMapRef "name" (include "xinhuo.settings.name" $root) -}}{{- end -}}
   {{- $_ := set $container "resources" (mergeOverwrite $container.resources (deepCopy ($values.resources | default dict))) -}}
   {{- $volumes := concat $same.template.spec.volumes $pod.volumes -}}
   {{- $_ := set $pod "containers" (list $container) -}}
