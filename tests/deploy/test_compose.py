@@ -25,6 +25,9 @@ from tools.deploy_check import compose
 from xinhuo.chassis import config
 from xinhuo.cli import installing
 
+# The first test that asks for the image may have to wait until it is built, with others building beside it.
+pytestmark = pytest.mark.timeout(900)
+
 PATIENCE = 120
 SERVERS = 999
 ROLES = ("api", "worker")

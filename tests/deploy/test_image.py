@@ -16,6 +16,9 @@ from tools import sbom
 from xinhuo import __version__
 from xinhuo.chassis.config import IN_FILE
 
+# The first test that asks for the image may have to wait until it is built, with others building beside it.
+pytestmark = pytest.mark.timeout(900)
+
 MOST_BYTES = 350 * 10**6
 PYTHON = ("python", "-c")
 
