@@ -219,7 +219,8 @@ def restore(
         alone = set(wanted.services) & _SOURCES
         if alone and len(wanted.services) < len(manifest.parts):
             typer.echo(
-                f"注意：{', '.join(sorted(alone))} 在备份之后发布过的事，其他服务知道而它不再知道；请把整个系统恢复到同一时刻 / "
+                f"注意：{', '.join(sorted(alone))} 在备份之后发布过的事，其他服务知道而它不再知道；"
+                "请把整个系统恢复到同一时刻 / "
                 "what it published after the backup is known to the others and no longer to it: bring the whole system "
                 "back to one time instead",
                 err=True,
