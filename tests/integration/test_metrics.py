@@ -257,12 +257,12 @@ def test_the_revision_of_the_tables_is_shown_as_it_changes(database: str) -> Non
     try:
         worker._show_revision()
         (shown,) = revisions("notify")
-        assert shown["expected"] == "9999"
+        assert (shown["expected"], shown["works"]) == ("9999", "no")
         with service.runtime.db.as_owner() as owner:
             now = owner.execute(sa.text("UPDATE alembic_version SET version_num = '9999' RETURNING 1")).scalar()
             assert now == 1
         worker._show_revision()
-        assert revisions("notify") == [{"service": "notify", "expected": "9999", "found": "9999"}]
+        assert revisions("notify") == [{"service": "notify", "expected": "9999", "found": "9999", "works": "yes"}]
     finally:
         with service.runtime.db.as_owner() as owner:
             owner.execute(sa.text("UPDATE alembic_version SET version_num = :was"), {"was": shown["found"]})

@@ -142,17 +142,18 @@ BUILD_INFO = declare(
     ["service", "role", "version", "adapter", "python"],
 )  # fmt: skip
 SCHEMA_REVISION = declare(
-    Gauge, "xinhuo_schema_revision_info", "恒为 1；标签为程序需要的与库里实际的表结构版本（none 为没有表）",
-    "Always 1; the labels are the revision of the tables that the program wants and the one it found (none: no table).",
-    ["service", "expected", "found"],
+    Gauge, "xinhuo_schema_revision_info", "恒为 1；标签为程序对应的与库里实际的表结构版本（none 为没有表），以及程序能否使用（works）",
+    "Always 1; the labels are the revision of the tables that the program was made for, the one it found (none: no "
+    "table), and whether it works with that.",
+    ["service", "expected", "found", "works"],
 )  # fmt: skip
 
-_shown: dict[str, tuple[str, str, str]] = {}
+_shown: dict[str, tuple[str, str, str, str]] = {}
 
 
-def show_revision(service: str, expected: str, found: str | None) -> None:
-    """Show at which revision a service's tables are, and at which they should be."""
-    labels = service, expected, found or "none"
+def show_revision(service: str, expected: str, found: str | None, *, works: bool) -> None:
+    """Show at which revision a service's tables are, which the program was made for, and whether it works with them."""
+    labels = service, expected, found or "none", "yes" if works else "no"
     if (before := _shown.get(service)) not in (None, labels):
         SCHEMA_REVISION.remove(*before)
     _shown[service] = labels

@@ -193,7 +193,8 @@ class Worker:
 
     def _show_revision(self) -> None:
         if expected := self.service.runtime.expected_revision:
-            metrics.show_revision(self.service.name, expected, migrations.current_of_service(self.db))
+            tables = migrations.tables_of_service(self.db)
+            metrics.show_revision(self.service.name, expected, tables.revision, works=tables.serve(expected))
 
     def _show_figures(self) -> None:
         """Show the figures in one worker of the service, and in no other."""

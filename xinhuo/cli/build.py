@@ -178,7 +178,7 @@ def warn_of_old_tables(service: Service) -> None:
     except (DatabaseUnavailable, DBAPIError):
         return  # which others will say
     head = migrations.head(versions_of(service.name))
-    metrics.show_revision(service.name, head, tables.revision)
+    metrics.show_revision(service.name, head, tables.revision, works=tables.serve(head))
     if tables.serve(head):
         return
     if tables.are_newer(head):
@@ -201,7 +201,7 @@ def _standing_checks(service: Service) -> dict[str, health.Check]:
             return "未知 / unknown"
         tables = migrations.tables_of_service(db)
         found = tables.revision
-        metrics.show_revision(service.name, head, found)
+        metrics.show_revision(service.name, head, found, works=tables.serve(head))
         if tables.serve(head):
             return None
         if tables.are_newer(head):
