@@ -22,6 +22,8 @@ def names_in_the_code() -> Iterator[tuple[str, str]]:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
                     continue
+                if ast.unparse(node.func) == "parser.error":  # of a command line
+                    continue
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
                 if name in LEVELS and node.args and isinstance(event := node.args[0], ast.Constant):
                     yield str(event.value), name

@@ -142,7 +142,8 @@ BUILD_INFO = declare(
     ["service", "role", "version", "adapter", "python"],
 )  # fmt: skip
 SCHEMA_REVISION = declare(
-    Gauge, "xinhuo_schema_revision_info", "恒为 1；标签为程序对应的与库里实际的表结构版本（none 为没有表），以及程序能否使用（works）",
+    Gauge, "xinhuo_schema_revision_info",
+    "恒为 1；标签为程序对应的与库里实际的表结构版本（none 为没有表），以及程序能否使用（works）",
     "Always 1; the labels are the revision of the tables that the program was made for, the one it found (none: no "
     "table), and whether it works with that.",
     ["service", "expected", "found", "works"],
