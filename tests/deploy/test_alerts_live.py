@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.support.fleet import Fleet, port_of
-from tests.support.installation import SERVICES, Ended, xinhuo
+from tests.support.installation import SERVICES, xinhuo
 from tests.support.messages import Message, publish
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.rabbit import RabbitNode
@@ -113,10 +113,10 @@ def test_what_is_broken_calls_somebody_and_the_runbook_mends_it(fleet: Fleet, no
     mending = [[letter if word == "ID" else word for word in drop], ["xinhuo", "topology", "apply"]]
     assert mending[1] in commands("XinhuoQueueMissing", *mending[1])
     with ThreadPoolExecutor() as pool:
-        ended = pool.map(lambda words: xinhuo(*words[1:], settings=settings), mending)
+        ended = pool.map(lambda words: xinhuo(*words[1:], settings=settings, stdin="y\n"), mending)
         fleet.running.pop(KILLED).wait(10)
         fleet.begin(ADAPTER, KILLED)
-        assert [one for one in ended if one.code != 0] == list[Ended]()
+        assert [(one.code, one.stderr) for one in ended if one.code != 0] == []
 
     for alert, receiver, labels in BROKEN:
         assert watch.wait_for("resolved", alert, PATIENCE, **labels).receiver == receiver, alert
