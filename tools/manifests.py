@@ -48,7 +48,7 @@ def outputs() -> dict[str, str]:
 
 
 def broker_objects() -> Iterator[Object]:
-    """Yield the virtual host, a user with its rights for each service, the deploy user, and departments' bounds.
+    """Yield the virtual host, a user with its rights for each service, the deploy user, and the policies.
 
     Rights are those of ``xinhuo topology apply``. Exchanges, queues and bindings are made by that command: it comes
     with the image that needs them, and never deletes a queue.
@@ -58,14 +58,15 @@ def broker_objects() -> Iterator[Object]:
     yield from _user("deploy", broker_rights.Rights(".*", ".*", ".*"))
     for service in config.SERVICES:
         yield from _user(service, broker_rights.of_service(service, topology))
-    bounds = {
-        "name": "xinhuo-departments",
-        "vhost": VHOST,
-        "pattern": broker_rights.DEPARTMENT_QUEUES,
-        "applyTo": "queues",
-        "definition": broker_rights.LIMITS.of_queues(),
-    }
-    yield _rabbit("OperatorPolicy", "xinhuo-departments", bounds)
+    for policy in broker_rights.policies():
+        wanted = {
+            "name": policy.name,
+            "vhost": VHOST,
+            "pattern": policy.pattern,
+            "applyTo": "queues",
+            "definition": dict(policy.definition),
+        }
+        yield _rabbit("OperatorPolicy" if policy.operator else "Policy", policy.name, wanted)
 
 
 def _user(who: str, rights: broker_rights.Rights) -> Iterator[Object]:

@@ -62,8 +62,28 @@ class Limits:
 
 
 LIMITS = Limits()
-#: The queues that `Limits.of_queues` is for.
-DEPARTMENT_QUEUES = r"^(dept\.|evt-dept\.)"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the broker holds queues to whose names fit a pattern; an operator policy also against what they ask for."""
+
+    name: str
+    pattern: str
+    definition: Mapping[str, int]
+    operator: bool = False
+
+
+def policies(limits: Limits = LIMITS) -> tuple[Policy, ...]:
+    """Return the policies of a virtual host.
+
+    RabbitMQ 4 drops what was delivered twenty times in vain from a queue that says nothing of it; a queue of dead
+    letters is the last place there is.
+    """
+    return (
+        Policy("xinhuo-departments", r"^(dept\.|evt-dept\.)", limits.of_queues(), operator=True),
+        Policy("xinhuo-dead-letters", r"^[a-z]+\.dead$", {"delivery-limit": 1_000_000}),
+    )
 
 
 def of_service(service: str, topology: Topology) -> Rights:

@@ -135,7 +135,7 @@ def _show_passwords(users: "Users | None") -> None:
 
 def remedy(item: "Item") -> str:
     """Return what to do about an exchange or queue that differs."""
-    if item.kind in ("user", "operator policy"):
+    if item.kind in ("user", "operator policy", "policy"):
         return "xinhuo topology apply"
     if item.is_classic and not item.messages and not item.consumers:
         return "空队列，可重建 / it is empty: xinhuo topology apply --replace"

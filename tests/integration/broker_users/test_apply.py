@@ -220,6 +220,18 @@ def test_queues_of_departments_without_bounds_are_found_and_bounded_again(instal
     assert found(installed) == {}
 
 
+def test_a_queue_of_dead_letters_keeps_what_was_delivered_in_vain_however_often(installed: Installed) -> None:
+    vhost = installed.deploy.rpartition("/")[2]
+    kept = installed.node.ctl("list_queues", "-p", vhost, "name", "policy")
+    assert re.findall(r"^(\S+)\s+xinhuo-dead-letters$", kept, re.M) != []
+    assert set(re.findall(r"^(\S+\.dead)\s", kept, re.M)) == set(
+        re.findall(r"^(\S+)\s+xinhuo-dead-letters$", kept, re.M)
+    )
+    installed.node.ctl("set_policy", "-p", vhost, "xinhuo-dead-letters", r"\.dead$", '{"delivery-limit":20}')
+    assert applied(installed)["mended"] == ["policy xinhuo-dead-letters"]
+    assert '"delivery-limit":1000000' in installed.node.ctl("list_policies", "-p", vhost)
+
+
 def test_a_department_gets_its_address_once_and_another_only_when_it_is_asked_for(installed: Installed) -> None:
     create = ("subs", "create", "health", "--events", HOURS)
     dry = done(*create, "--dry-run", "--json", settings=installed.settings).figures

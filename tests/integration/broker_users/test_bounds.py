@@ -16,7 +16,7 @@ from xinhuo.chassis import outbox, relay
 from xinhuo.chassis.adapters import user_state
 from xinhuo.chassis.adapters.amqp import ConfirmingPublisher
 from xinhuo.chassis.adapters.management import Management
-from xinhuo.chassis.broker_rights import Limits, of_department
+from xinhuo.chassis.broker_rights import Limits, of_department, policies
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.relay import Relay
@@ -121,7 +121,7 @@ def test_without_the_policy_it_would_grow(installed: Installed, db: Database, la
         record(db, EVENTS)
         wait_for(lambda: waiting(installed.deploy, DEAD) == EVENTS, what="everything in the queue")
     finally:
-        Management(installed.node.api, installed.deploy).put_policy(r"^(dept\.|evt-dept\.)", Limits().of_queues())
+        Management(installed.node.api, installed.deploy).put_policy(policies()[0])
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])

@@ -13,13 +13,14 @@ from urllib.parse import quote, unquote, urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
+from ..broker_rights import Policy
 from ..wire import BrokerUnavailable, ManagementRefused
 
 _SECONDS = 15
 _HASHINGS = {"rabbit_password_hashing_sha256": "sha256", "rabbit_password_hashing_sha512": "sha512"}
 _HASHING = "rabbit_password_hashing_sha256"
 _SALT_BYTES = 4
-_POLICY = "xinhuo-departments"
+_KIND = {True: "operator-policies", False: "policies"}
 
 
 def vhost_of(amqp_uri: str) -> str:
@@ -79,15 +80,15 @@ class Management:
         for limit, value in limits.items():
             self._send("PUT", f"user-limits/{_quoted(name)}/{limit}", {"value": value})
 
-    def policy(self) -> dict[str, Any] | None:
-        """Return the operator policy of departments' queues, if there is one."""
-        policies = self._get(f"operator-policies/{_quoted(self.vhost)}")
-        return next((one for one in policies if one["name"] == _POLICY), None)
+    def policy(self, wanted: Policy) -> dict[str, Any] | None:
+        """Return the policy of this name and kind, if there is one."""
+        found = self._get(f"{_KIND[wanted.operator]}/{_quoted(self.vhost)}")
+        return next((one for one in found if one["name"] == wanted.name), None)
 
-    def put_policy(self, pattern: str, definition: Mapping[str, int]) -> None:
-        """Bound every queue whose name fits the pattern, whatever it asks for itself."""
-        body = {"pattern": pattern, "apply-to": "queues", "definition": dict(definition), "priority": 0}
-        self._send("PUT", f"operator-policies/{self._of(_POLICY)}", body)
+    def put_policy(self, policy: Policy) -> None:
+        """Hold every queue whose name fits the pattern to the policy."""
+        body = {"pattern": policy.pattern, "apply-to": "queues", "definition": dict(policy.definition), "priority": 0}
+        self._send("PUT", f"{_KIND[policy.operator]}/{self._of(policy.name)}", body)
 
     def _of(self, name: str) -> str:
         return f"{_quoted(self.vhost)}/{_quoted(name)}"

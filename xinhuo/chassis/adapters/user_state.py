@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..broker_rights import DEPARTMENT_QUEUES, LIMITS, Limits, Rights, of_department
+from ..broker_rights import LIMITS, Limits, Policy, Rights, of_department, policies
 from .broker_state import DIFFERS, MISSING, SAME, UNKNOWN, Item, Unequal
 from .management import Management, hash_of, is_password
 
@@ -44,7 +44,7 @@ def department_of(vhost: str, user: str) -> str | None:
 
 
 def inspect(api: Management, services: Sequence[User], limits: Limits = LIMITS) -> list[Item]:
-    """Return the users of services and departments, whoever else may do something here, and the policy.
+    """Return the users of services and departments, whoever else may do something here, and the policies.
 
     Changes nothing. Raises ManagementRefused and BrokerUnavailable.
     """
@@ -55,14 +55,14 @@ def apply(api: Management, services: Sequence[User], limits: Limits = LIMITS) ->
     """Make the users that are missing, mend those that differ, and bound the queues of departments; return all."""
     found = _Found(api, limits)
     items = []
-    for item, user in found.everything(services):
-        if item.state in (SAME, UNKNOWN):
+    for item, wanted in found.everything(services):
+        if item.state in (SAME, UNKNOWN) or wanted is None:
             items.append(item)
             continue
-        if user is None:
-            api.put_policy(DEPARTMENT_QUEUES, limits.of_queues())
+        if isinstance(wanted, Policy):
+            api.put_policy(wanted)
         else:
-            found.put(user)
+            found.put(wanted)
         items.append(replace(item, done="made" if item.state == MISSING else "mended"))
     return items
 
@@ -70,9 +70,10 @@ def apply(api: Management, services: Sequence[User], limits: Limits = LIMITS) ->
 def apply_department(api: Management, user: User, limits: Limits = LIMITS) -> list[Item]:
     """Make or mend the user of one department, and bound the queues of all; return both."""
     found = _Found(api, limits)
-    items = [found.user(user), found.policy()]
+    bounds = policies(limits)[0]
+    items = [found.user(user), found.policy(bounds)]
     if items[1].state != SAME:  # first: no queue is there before it has its bounds
-        api.put_policy(DEPARTMENT_QUEUES, limits.of_queues())
+        api.put_policy(bounds)
     if items[0].state != SAME:
         found.put(user)
     done = {MISSING: "made", DIFFERS: "mended"}
@@ -88,12 +89,13 @@ class _Found:
         self._permissions = api.permissions()
         self._topics = api.topic_permissions()
 
-    def everything(self, services: Sequence[User]) -> Iterator[tuple[Item, User | None]]:
-        """Yield every item with the user that it should be."""
+    def everything(self, services: Sequence[User]) -> Iterator[tuple[Item, User | Policy | None]]:
+        """Yield every item with what it should be."""
         known = [*services, *self._departments()]
         for user in known:
             yield self.user(user), user
-        yield self.policy(), None
+        for policy in policies(self._limits):
+            yield self.policy(policy), policy
         ours = self._api.asking.union(user.name for user in known)
         for row in self._permissions:
             if row["vhost"] == self._api.vhost and row["user"] not in ours:
@@ -107,14 +109,14 @@ class _Found:
         unequal = tuple(self._unequal(user, there))
         return Item("user", user.name, DIFFERS if unequal else SAME, unequal)
 
-    def policy(self) -> Item:
-        """Return the operator policy beside what it should be."""
-        name, there = "xinhuo-departments", self._api.policy()
+    def policy(self, wanted: Policy) -> Item:
+        """Return a policy beside what it should be."""
+        kind, there = "operator policy" if wanted.operator else "policy", self._api.policy(wanted)
         if there is None:
-            return Item("operator policy", name, MISSING)
-        wanted = {"pattern": DEPARTMENT_QUEUES, "apply-to": "queues", **self._limits.of_queues()}
-        unequal = tuple(_differences(wanted, {**there, **there["definition"]}))
-        return Item("operator policy", name, DIFFERS if unequal else SAME, unequal)
+            return Item(kind, wanted.name, MISSING)
+        described = {"pattern": wanted.pattern, "apply-to": "queues", **wanted.definition}
+        unequal = tuple(_differences(described, {**there, **there["definition"]}))
+        return Item(kind, wanted.name, DIFFERS if unequal else SAME, unequal)
 
     def put(self, user: User) -> None:
         """Make the user what it should be; a right is taken away before another is given."""

@@ -42,12 +42,15 @@ def check(settings: Settings, topology: Topology) -> Iterator[Finding]:
         yield from judge(found, topology, vhost_of(settings.amqp_uri))
 
 
+_OF_POLICIES = {"operator policy": "broker.departments_unbounded", "policy": "broker.dead_letters_dropped"}
+
+
 def judge(items: list[Item], topology: Topology, vhost: str) -> Iterator[Finding]:
-    """Yield what is wrong with each user, and with the policy."""
+    """Yield what is wrong with each user and each policy."""
     for item in items:
-        if item.kind == "operator policy":
+        if finding := _OF_POLICIES.get(item.kind):
             if item.state != broker_state.SAME:
-                yield Finding("broker.departments_unbounded", item.label, _unequal(item.unequal), remedy_of(item))
+                yield Finding(finding, item.label, _unequal(item.unequal), remedy_of(item))
         elif item.state == broker_state.MISSING:
             yield Finding("broker.user_missing", item.label, "", remedy_of(item))
         elif item.state == broker_state.UNKNOWN:
