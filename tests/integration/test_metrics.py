@@ -172,6 +172,7 @@ def test_replayed_events_have_no_age(notify: Notify) -> None:
 
 def test_figures_are_shown_by_the_leading_worker_only(volunteers: Volunteers) -> None:
     World(volunteers).add_volunteers(3)
+    deliver(volunteers, "keep_statistics", [delivery_of(HoursLogged(**hours(75)))])
     with volunteers.runtime.db.transaction() as session:
         found = dict(session.execute(sa.text("SELECT state, count(*) FROM volunteers GROUP BY state")).all())  # type: ignore[arg-type]
         minutes = session.scalar(sa.text("SELECT sum(minutes) FROM statistics_cells"))
@@ -184,7 +185,7 @@ def test_figures_are_shown_by_the_leading_worker_only(volunteers: Volunteers) ->
     worker._show_figures()
     assert found
     assert {state: value("xinhuo_volunteers_registered", state=state) for state in found} == found
-    assert value("xinhuo_statistics_minutes", service="volunteers") == minutes
+    assert value("xinhuo_statistics_minutes", service="volunteers") == minutes >= 75
 
     worker.leads = lambda: False
     worker._show_figures()
