@@ -141,6 +141,7 @@ class Drill:
         """Awards loses its tables after a backup; return what was replayed. Everything must be as it was."""
         self.backup()
         run_page("xinhuo backup erasures", self.fleet.folder, self.fleet.settings)
+        assert "test restore" in run_page("--test-restore", self.fleet.folder, self.fleet.settings)
         self.serve(8)
         self.quiet()
         self.wait_for_stars(2)
