@@ -102,7 +102,6 @@ class Drill:
     def backup(self) -> None:
         """Do what the page says for every night."""
         run_page("xinhuo backup create", self.fleet.folder, self.fleet.settings)
-        run_page("xinhuo backup erasures", self.fleet.folder, self.fleet.settings)
 
     def taken_at(self) -> Any:
         """Return when the newest backup was taken."""
@@ -141,6 +140,8 @@ class Drill:
     def lose_awards(self) -> dict[str, int]:
         """Awards loses its tables after a backup; return what was replayed. Everything must be as it was."""
         self.backup()
+        run_page("xinhuo backup erasures", self.fleet.folder, self.fleet.settings)
+        assert "test restore" in run_page("--test-restore", self.fleet.folder, self.fleet.settings)
         self.serve(8)
         self.quiet()
         self.wait_for_stars(2)
