@@ -70,7 +70,9 @@ CODES: dict[str, tuple[str, str, str]] = {
     "broker.user_unknown": (WARNING, "有不是薪火的用户可用此虚拟主机", "a user that is none of ours has rights here"),
     "broker.departments_unbounded": (ERROR, "部门的队列没有限量", "the queues of departments are not bounded"),
     "broker.dead_letters_dropped": (
-        WARNING, "RabbitMQ 4 会丢弃多次投递未成的死信", "RabbitMQ 4 drops dead letters that were often delivered in vain",
+        WARNING,
+        "RabbitMQ 4 会丢弃多次投递未成的死信",
+        "RabbitMQ 4 drops dead letters that were often delivered in vain",
     ),
     "topology.missing": (ERROR, "缺少队列或交换机", "a queue or exchange is missing"),
     "topology.classic_queue": (ERROR, "应为仲裁队列，现为经典队列", "a classic queue is where a quorum queue must be"),
