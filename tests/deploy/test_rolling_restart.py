@@ -14,7 +14,7 @@ from tests.conftest import fresh_vhost
 from tests.support.campaign import Campaign, make_campaign
 from tests.support.cluster import Cluster, accounts_of
 from tests.support.fleet import Load, acknowledged, ledger, tally
-from tests.support.pods import ROOT, Rendered, pod_of, resident
+from tests.support.pods import ROOT, ImageRunner, PlainRunner, Rendered, Runner, pod_of, resident
 from tests.support.postgres import drop_database
 from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
@@ -29,11 +29,22 @@ MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def cluster(postgres_url: str, rabbit_node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def runner(request: pytest.FixtureRequest) -> Runner:
+    """Runs pods in the image; on a machine that runs no containers, as plain processes."""
+    try:
+        return ImageRunner(request.getfixturevalue("image"))
+    except pytest.skip.Exception:
+        return PlainRunner()
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    postgres_url: str, rabbit_node: RabbitNode, runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     rendered = Rendered(render(PRODUCTION))
     for uri in fresh_vhost(rabbit_node):
         accounts = accounts_of(rendered, postgres_url, rabbit_node, uri)
-        made = Cluster(rendered, accounts, tmp_path_factory.mktemp("cluster"))
+        made = Cluster(rendered, accounts, tmp_path_factory.mktemp("cluster"), runner)
         try:
             made.install()
             yield made
@@ -152,4 +163,4 @@ def test_a_process_at_rest_fits_into_the_memory_that_it_asks_for(cluster: Cluste
         container = pod_of(cluster.rendered.get("Deployment", name))["containers"][0]
         asked = container["resources"]["requests"]["memory"]
         assert asked.endswith("Mi")
-        assert resident(pods[0].process) < int(asked[:-2]) * MEBIBYTE, name
+        assert resident(cluster.runner.pid(pods[0].process)) < int(asked[:-2]) * MEBIBYTE, name

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from tests.support.installation import Installation
 from tests.support.pods import Container, Object, PlainRunner, Rendered, Runner, container_of, pod_of
-from tests.support.processes import LOOPBACK, end, free_port, tail
+from tests.support.processes import LOOPBACK, free_port, tail
 from tests.support.rabbit import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis import config
@@ -320,7 +320,7 @@ class Cluster(Installation):
             address.close()
         for pods in self.pods.values():
             for pod in pods:
-                end(pod.process, signal.SIGKILL, 10)
+                self.runner.end(pod.process)
 
     def url(self, service: str) -> str:
         """Return the address of a Service."""

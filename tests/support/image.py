@@ -118,12 +118,13 @@ class Image:
         files: Mapping[str, str] | None = None,
         options: tuple[str, ...] = LOCKED_UP,
         entrypoint: tuple[str, ...] = (),
+        log: Path | None = None,
     ) -> "Container":
-        """Start a command in the background; `folder` gets its files and its log."""
+        """Start a command in the background; `folder` gets its files, and its log unless another file is named."""
         name = self._fresh_name()
         command = self._command(folder / name, name, arguments, env, files, options, entrypoint)
-        log = folder / f"{name}.log"
-        with log.open("wb") as output:
+        log = log or folder / f"{name}.log"
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )

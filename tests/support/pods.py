@@ -1,10 +1,11 @@
-"""Pods of rendered manifests, run as plain processes: the same arguments, environment and files, under another root.
+"""Pods of rendered manifests, in the image or as plain processes: the same arguments, environment and files.
 
 What a container would see at `/run/secrets/xinhuo` lies in a folder of this machine, laid out as Kubernetes lays out a
 Secret: links to a folder of dots, files for the group. What runs a pod can be exchanged: see ``Runner``.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.support import image as image_module
+from tests.support.image import Image
 from tests.support.installation import XINHUO, clean_environment
+from tests.support.processes import end
 
 Object = dict[str, Any]
 Secrets = Mapping[str, Mapping[str, str]]
@@ -107,6 +111,12 @@ class Runner(Protocol):
         ``addresses`` says which address stands for the URL of a service.
         """
 
+    def pid(self, process: "subprocess.Popen[Any]") -> int:
+        """Return the id of the process inside."""
+
+    def end(self, process: "subprocess.Popen[Any]") -> None:
+        """Make an end of it, whatever it is at."""
+
 
 class PlainRunner:
     """Runs containers as plain processes of this machine, in the environment of the tests."""
@@ -125,6 +135,14 @@ class PlainRunner:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
 
+    def pid(self, process: "subprocess.Popen[Any]") -> int:
+        """See ``Runner``."""
+        return process.pid
+
+    def end(self, process: "subprocess.Popen[Any]") -> None:
+        """See ``Runner``."""
+        end(process, signal.SIGKILL, 10)
+
     @staticmethod
     def _here(value: str, container: Container, addresses: Mapping[str, str]) -> str:
         for path, folder in container.folders.items():
@@ -136,7 +154,48 @@ class PlainRunner:
         return addresses.get(value, value)
 
 
-def resident(process: "subprocess.Popen[Any]") -> int:
+class ImageRunner:
+    """Runs containers of the image, locked up as Kubernetes has them; they share the network of this machine."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._running: dict[int, image_module.Container] = {}
+
+    def start(
+        self, container: Container, log: Path, port: int, addresses: Mapping[str, str]
+    ) -> "subprocess.Popen[Any]":
+        """See ``Runner``."""
+        environment = {name: addresses.get(value, value) for name, value in container.environment.items()}
+        environment["XINHUO_HOST"] = "127.0.0.1"
+        volumes = []
+        for path, folder in container.folders.items():
+            if path != "/tmp":  # noqa: S108  (which every container has of its own)
+                _give_to_group(folder)
+                volumes.append(f"--volume={folder}:{path}:ro")
+        arguments = [str(port) if word == "8080" else word for word in container.arguments]
+        made = self._image.start(
+            log.parent, *arguments, env=environment, options=(*image_module.LOCKED_UP, *sorted(volumes)), log=log
+        )
+        self._running[made.process.pid] = made
+        return made.process
+
+    def pid(self, process: "subprocess.Popen[Any]") -> int:
+        """See ``Runner``."""
+        found = self._image.podman("inspect", "--format", "{{.State.Pid}}", self._running[process.pid].name)
+        return int(found.stdout)
+
+    def end(self, process: "subprocess.Popen[Any]") -> None:
+        """See ``Runner``."""
+        self._running[process.pid].end()
+
+
+def _give_to_group(folder: Path) -> None:
+    """Do what `fsGroup` does."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 0, image_module.USER, follow_symlinks=False)
+
+
+def resident(pid: int) -> int:
     """Return how many bytes of memory a process holds."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
