@@ -228,7 +228,9 @@ def test_a_queue_of_dead_letters_keeps_what_was_delivered_in_vain_however_often(
         re.findall(r"^(\S+)\s+xinhuo-dead-letters$", kept, re.M)
     )
     installed.node.ctl("set_policy", "-p", vhost, "xinhuo-dead-letters", r"\.dead$", '{"delivery-limit":20}')
+    assert "delivery-limit: 20 → 1000000" in found(installed)["broker.dead_letters_dropped"]
     assert applied(installed)["mended"] == ["policy xinhuo-dead-letters"]
+    assert found(installed) == {}
     assert '"delivery-limit":1000000' in installed.node.ctl("list_policies", "-p", vhost)
 
 
