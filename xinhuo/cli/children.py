@@ -19,6 +19,8 @@ from xinhuo.chassis import logs
 from xinhuo.chassis.config import SERVICES, Settings
 
 log = logs.get("children")
+#: After it has left and drained, a process may take so long to send its last traces and to end.
+_ENDING_SECONDS = 10.0
 _READY_SECONDS = 60.0
 
 
@@ -63,7 +65,7 @@ class Children:
             process.terminate()
         for process in processes:
             try:
-                process.wait(self._settings.drain_seconds + 5)
+                process.wait(self._settings.leave_seconds + self._settings.drain_seconds + _ENDING_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
