@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +16,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from sqlalchemy.exc import DBAPIError
 
 from services.volunteers.commands.erasure import erase
 from tests.support import apt
@@ -23,8 +25,11 @@ from tests.support.installation import SERVICES, XINHUO, Ended, called, clean_en
 from tests.support.postgres import create_database, drop_database, migrated_template
 from tests.support.reconciled import Three, three_services
 from tests.support.services import write_keys
+from xinhuo.chassis import migrations
+from xinhuo.chassis.db import Database
 from xinhuo.chassis.roles import role_of
-from xinhuo.cli.backup import programs, sets
+from xinhuo.cli.backup import programs, restoring, sealed, sets
+from xinhuo.cli.backup.databases import Place
 from xinhuo.cli.exits import Exit
 
 MASTER = bytes(range(32))
@@ -441,6 +446,90 @@ def test_services_with_databases_of_their_own_are_copied_listeners_first_and_bro
         assert called("reconcile", "--older-than", "0", settings={**office.settings, **back}).code == 0
     finally:
         drop_database(other)
+
+
+def copied_with_a_wrong_head(office: Office, made: dict[str, Any], folder: Path, service: str) -> None:
+    """Copy the backup so that one service is refused after its tables came back."""
+    shutil.copytree(office.backups / made["name"], folder / made["name"])
+    path = folder / made["name"] / sets.MANIFEST
+    manifest = json.loads(path.read_text())
+    for part in manifest["parts"]:
+        if part["service"] == service:
+            part["audit_head"] = "00" * 32
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_restore_that_fails_at_one_service_leaves_others_settled_and_this_one_as_it_was(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path
+) -> None:
+    copied_with_a_wrong_head(office, made, tmp_path, "volunteers")
+    both = ("--service", "awards", "--service", "volunteers")
+    there = "SELECT nspname::text FROM pg_namespace WHERE nspname = ANY(%s) ORDER BY 1"
+    settled = "SELECT object_id FROM awards.audit_log WHERE action = 'backup.restored'"
+
+    refused = office.restore(*both, folder=tmp_path, DATABASE_URL=elsewhere)
+
+    assert refused.code == Exit.REFUSED
+    assert "back and fit to be worked on: awards; no other came back" in refused.stderr
+    assert rows(elsewhere, there, list(SERVICES)) == [("awards",)]
+    assert rows(elsewhere, settled) == [(made["name"],)]
+
+    execute(elsewhere, "CREATE SCHEMA volunteers", "CREATE TABLE volunteers.mine ()")
+    again = office.restore(*both, "--replace", folder=tmp_path, DATABASE_URL=elsewhere)
+    moved = rows(elsewhere, "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE '%%before%%'")
+    assert again.code == Exit.REFUSED
+    assert [name.startswith("awards_before_") for (name,) in moved] == [True]
+    assert moved[0][0] in again.stderr
+    assert rows(elsewhere, "SELECT to_regclass('volunteers.mine')::text") == [("volunteers.mine",)]
+    nothing = office.restore(*both, folder=tmp_path, DATABASE_URL=elsewhere)
+    assert "nothing was changed" in nothing.stderr
+
+
+@pytest.mark.parametrize("after", ["pg_restore", "upgrade"])
+def test_a_restore_that_was_killed_leaves_what_no_service_can_use(
+    office: Office, made: dict[str, Any], elsewhere: str, after: str
+) -> None:
+    manifest = sets.find(office.backups, made["name"])
+    part, folder = manifest.part_of("awards"), office.backups / made["name"]
+    identities = sealed.read_identities(office.safe)
+    bring = restoring.bring_back if after == "upgrade" else fill
+    bring(elsewhere, part, folder, identities)  # and then the process is gone
+
+    db = Database(elsewhere, "awards", application="xinhuo-backup")
+    try:
+        with pytest.raises(DBAPIError, match="permission denied for schema awards"):
+            migrations.tables_of_service(db)
+        assert office.restore("--service", "awards", DATABASE_URL=elsewhere).code == Exit.REFUSED
+        assert office.restore("--service", "awards", "--replace", DATABASE_URL=elsewhere).code == 0
+        assert migrations.tables_of_service(db).revision == part.revision
+    finally:
+        db.close()
+
+
+def fill(url: str, part: sets.Part, folder: Path, identities: Any) -> None:
+    restoring._fill(Place(url, (part.service,)), part, folder, identities)
+
+
+def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(
+    office: Office, made: dict[str, Any], elsewhere: str
+) -> None:
+    assert office.restore(DATABASE_URL=elsewhere).code == 0
+    execute(
+        elsewhere,
+        "UPDATE awards.outbox SET published_at = NULL, position = NULL, recorded_at = '2026-02-10T08:00Z'"
+        " WHERE id = (SELECT id FROM awards.outbox ORDER BY seq LIMIT 1)",
+        "ALTER TABLE volunteers.outbox RENAME TO away",
+    )
+    settle = ("settle", "--back-to", datetime.now(UTC).isoformat(), "--service", "awards", "--service", "volunteers")
+
+    failed = office.run(*settle, "--json", DATABASE_URL=elsewhere)
+    waiting = rows(elsewhere, "SELECT count(*) FROM awards.outbox WHERE published_at IS NULL")
+    execute(elsewhere, "ALTER TABLE volunteers.away RENAME TO outbox")
+    again = office.run(*settle, "--json", DATABASE_URL=elsewhere).figures
+
+    assert (failed.code != 0, waiting) == (True, [(0,)])
+    assert again["unsent"] == {"awards": 0, "volunteers": 0}
+    assert {line.partition("--since ")[2] for line in again["replay"]} == {"2026-02-03T08:00+00:00"}
 
 
 @pytest.mark.parametrize(

@@ -42,14 +42,24 @@ def make(connection: Any, service: str) -> None:
     connection.execute(sa.text(_MAKE.format(role=role_of(service))))
 
 
-def allow(connection: Any, service: str) -> None:
+def admit(session: Any, service: str) -> None:
+    """Let the service's role into its schema, in a transaction that works as it; nothing of the schema was usable."""
+    role = role_of(service)
+    session.execute(sa.text("SET LOCAL ROLE NONE"))
+    session.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
+    session.execute(sa.text(f"SET LOCAL ROLE {role}"))
+
+
+def allow(connection: Any, service: str, *, enter: bool = True) -> None:
     """Make the service's role where it is missing, and let it use the tables of the service's schema, as they are now.
 
+    Without ``enter`` nothing in the schema can be used before ``admit``.
     Raises ProgrammingError when the role is missing and whoever migrates may make none.
     """
     role = role_of(service)
     make(connection, service)
-    connection.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
+    if enter:
+        connection.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
     for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT")):
         connection.execute(sa.text(f'GRANT {rights} ON ALL {kind} IN SCHEMA "{service}" TO {role}'))
     connection.execute(sa.text(f'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA "{service}" FROM PUBLIC'))

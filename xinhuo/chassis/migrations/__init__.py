@@ -51,12 +51,12 @@ class Tables:
         return self.revision is not None and self.revision > head
 
 
-def upgrade(db: Database, versions: Path) -> tuple[str | None, str]:
+def upgrade(db: Database, versions: Path, *, enter: bool = True) -> tuple[str | None, str]:
     """Bring a service's schema to the newest version; return the revisions before and after.
 
     Creates the schema and the service's role when they are missing. Several processes may call it at once: one works,
     the others wait. Tables of a later release are left as they are when programs of this one work with them; else it
-    raises TablesTooNew.
+    raises TablesTooNew. Without ``enter`` the service is not let in yet (``roles.admit``).
     """
     with db.as_owner() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -77,7 +77,7 @@ def upgrade(db: Database, versions: Path) -> tuple[str | None, str]:
             command.upgrade(config, "head")
         if before != after or tables.works_from is None:
             _note(connection, db.service, works_from(versions))
-        roles.allow(connection, db.service)
+        roles.allow(connection, db.service, enter=enter)
         return before, after
 
 

@@ -205,6 +205,7 @@ def restore(
 
     from . import restoring, sealed, sets
 
+    progress = restoring.Progress()
     with _explained():
         settings = config.load(os.environ)
         manifest = sets.find(folder, name)
@@ -230,7 +231,13 @@ def restore(
                 restoring.check(settings, wanted)
                 done = None
             else:
-                done = restoring.restore(settings, wanted)
+                try:
+                    done = restoring.restore(settings, wanted, progress)
+                except BaseException:
+                    for line in progress.told():
+                        typer.echo(line, err=True)
+                    _show_moved(progress.moved, err=True)
+                    raise
     if done is None:
         if as_json:
             print_json({"dry_run": True, "name": manifest.name, "services": list(wanted.services)})
@@ -242,18 +249,14 @@ def restore(
             {
                 "name": manifest.name,
                 "services": list(wanted.services),
-                "moved": done.moved,
+                "moved": progress.moved,
                 "asked_for_erasures": list(done.asked),
                 **done.settled.as_json(),
             }
         )
         return
     typer.echo(f"已恢复 / brought back: {manifest.name}: {', '.join(wanted.services)}")
-    for each, aside in done.moved.items():
-        typer.echo(
-            f"  {each} 原有的表现在名为 {aside}，确认无误后删除（其中有个人信息） / what was there is {aside} now: "
-            "drop it when all is well, personal data are in it"
-        )
+    _show_moved(progress.moved)
     asked = ", ".join(done.asked) or "—"
     typer.echo(f"已向这些服务和 erasures.txt 询问谁被删除 / asked who was erased: erasures.txt, {asked}")
     _show_settled(done.settled)
@@ -329,6 +332,15 @@ def _services(given: list[str] | None) -> tuple[str, ...]:
     from xinhuo.cli.main import known_service
 
     return tuple(known_service(name) for name in given or ())
+
+
+def _show_moved(moved: "dict[str, str]", *, err: bool = False) -> None:
+    for each, aside in moved.items():
+        typer.echo(
+            f"  {each} 原有的表现在名为 {aside}，确认无误后删除（其中有个人信息） / what was there is {aside} now: "
+            "drop it when all is well, personal data are in it",
+            err=err,
+        )
 
 
 def _show_settled(done: "Settled") -> None:

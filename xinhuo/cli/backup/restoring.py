@@ -2,13 +2,13 @@
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ from xinhuo.cli import build
 from . import erasures, programs, sealed, sets
 from .databases import Place, connected, places
 from .refused import BackupRefused
-from .settling import Settled, refuse_running, settle
+from .settling import Settled, refuse_running, replay_from, settle_one
 
 _BUFFER = 1 << 20
 _TABLES = (
@@ -46,35 +46,58 @@ class Wanted:
     without_master_key: bool = False
 
 
+@dataclass
+class Progress:
+    """What was changed so far, for whoever is told of it, also when something went wrong."""
+
+    begun: bool = False
+    settled: list[str] = field(default_factory=list)
+    """The services that are back, and fit to be worked on."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """The schemas that were in the way, and what they are called now."""
+    half: list[str] = field(default_factory=list)
+    """What could not be undone: no service can use it, for its role was not let in."""
+
+    def told(self) -> list[str]:
+        """Return what was changed, in Chinese and English."""
+        if not self.begun:
+            return ["未改动任何数据 / nothing was changed"]
+        back, half = ", ".join(self.settled) or "—", ", ".join(self.half)
+        lines = [f"已恢复可用：{back}；其余没有恢复 / back and fit to be worked on: {back}; no other came back"]
+        if half:
+            lines.append(
+                f"{half} 可能留下一半，任何服务都不能使用：请用 --replace 再恢复一次 / of {half} something may "
+                "be there, which no service can use: restore it again, with --replace"
+            )
+        return lines
+
+
 @dataclass(frozen=True)
 class Restored:
     """What came of it."""
 
-    moved: dict[str, str]
-    """The schemas that were in the way, and what they are called now."""
     asked: tuple[str, ...]
     """The services that could still be asked who was erased."""
     settled: Settled
 
 
-def restore(settings: Settings, wanted: Wanted) -> Restored:
-    """Bring services back from a set and settle them. Raises BackupRefused, of what is wrong before it was begun."""
+def restore(settings: Settings, wanted: Wanted, progress: Progress) -> Restored:
+    """Bring services back from a set, each settled or not at all. Raises BackupRefused; ``progress`` tells the rest."""
     check(settings, wanted)
     known = erasures.known(settings)
     persons = known.persons | erasures.read_journal(wanted.folder)
     erasures.keep(wanted.folder, persons)  # what is moved out of the way may be dropped before the next disaster
-    moved: dict[str, str] = {}
+    name = wanted.manifest.name
+    taken_at = min(wanted.manifest.part_of(service).taken_at for service in wanted.services)
+    settled = Settled(taken_at)
     for place in places(settings, wanted.services):
         for service in place.services:
-            part = wanted.manifest.part_of(service)
-            with _room(place, service, wanted.manifest.name.lower().replace("-", "_")) as name:
-                bring_back(place.url, part, wanted.folder / wanted.manifest.name, wanted.identities)
-            if name is not None:
-                moved[service] = name
-    _check_keys(settings, wanted)
-    taken_at = min(wanted.manifest.part_of(service).taken_at for service in wanted.services)
-    settled = settle(settings, wanted.services, persons, taken_at, wanted.manifest.name)
-    return Restored(moved, known.asked, settled)
+            with _room(place, service, name.lower().replace("-", "_"), progress):
+                bring_back(place.url, wanted.manifest.part_of(service), wanted.folder / name, wanted.identities)
+                _let_in(settings, wanted, service, persons, settled)
+            progress.settled.append(service)
+    settled.since = replay_from(settings, wanted.services, taken_at)
+    return Restored(known.asked, settled)
 
 
 def check(settings: Settings, wanted: Wanted) -> None:
@@ -160,21 +183,21 @@ def _other_key(names: str) -> BackupRefused:
     )
 
 
-def _check_keys(settings: Settings, wanted: Wanted) -> None:
-    """Let services look with the key at what was brought back: only they know whether it opens it."""
-    if wanted.without_master_key:
-        return
-    for name in wanted.services:
-        service = build.service_class(name)()
-        db = build.database(name, settings, role="backup")
-        try:
-            if type(service).key_fits is not Service.key_fits:
+def _let_in(settings: Settings, wanted: Wanted, name: str, persons: Collection[UUID], settled: Settled) -> None:
+    """Let a service in to what was brought back, looked at with its key and settled, or to nothing at all."""
+    service = build.service_class(name)()
+    db = build.database(name, settings, role="backup")
+    try:
+        with db.transaction() as session:
+            roles.admit(session, name)
+            # Only the service knows whether the key opens what came back.
+            if not wanted.without_master_key and type(service).key_fits is not Service.key_fits:
                 service.runtime = Runtime(settings, db, build.keys_of(settings))
-                with db.transaction() as session:
-                    if not service.key_fits(session):
-                        raise _other_key(name)
-        finally:
-            db.close()
+                if not service.key_fits(session):
+                    raise _other_key(name)
+            settle_one(session, name, persons, wanted.manifest.name, settled)
+    finally:
+        db.close()
 
 
 def _tables(connection: "psycopg.Connection[Any]", service: str) -> int:
@@ -183,9 +206,10 @@ def _tables(connection: "psycopg.Connection[Any]", service: str) -> int:
 
 
 @contextmanager
-def _room(place: Place, service: str, mark: str) -> Iterator[str | None]:
-    """Have no schema of the service there; what was is given another name, and its own again if the block fails."""
+def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator[None]:
+    """Have no schema of the service there; if the block fails all is as it was: what was there has its name again."""
     schema = sql.Identifier(service)
+    progress.begun = True
     with connected(place) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public")
         aside = f"{service}_before_{mark}_{uuid4().hex[:4]}" if _tables(connection, service) else None
@@ -193,25 +217,34 @@ def _room(place: Place, service: str, mark: str) -> Iterator[str | None]:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(schema))
         else:
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(schema, sql.Identifier(aside)))
+    if aside is not None:
+        progress.moved[service] = aside
+    progress.half.append(service)
     try:
-        yield aside
+        yield
     except BaseException:
-        if aside is not None:
-            with connected(place) as connection:
-                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+        with connected(place) as connection:
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+            if aside is not None:
                 connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(aside), schema))
+        progress.moved.pop(service, None)
+        progress.half.remove(service)
         raise
+    progress.half.remove(service)
 
 
 def bring_back(url: str, part: sets.Part, folder: Path, identities: Sequence[Any]) -> None:
-    """Bring one service's schema back into a database that has none, up to the newest version, and check it."""
+    """Bring one service's schema back into a database that has none, up to the newest version, and check it.
+
+    Nobody is let in yet: a process that finds it so, because whoever did this was killed, is not ready.
+    """
     db = Database(url, part.service, application="xinhuo-backup")
     try:
         with db.as_owner() as connection:
             roles.make(connection, part.service)
         _fill(Place(url, (part.service,)), part, folder, identities)
-        migrations.upgrade(db, build.versions_of(part.service))
-        with db.engine.connect() as connection:
+        migrations.upgrade(db, build.versions_of(part.service), enter=False)
+        with db.as_owner() as connection:
             found = audit.verify(connection)
             head = connection.scalar(_AUDITED, {"seq": part.audit_rows}) if part.audit_rows else None
         if found.broken or (part.audit_rows and (head is None or bytes(head).hex() != part.audit_head)):
@@ -228,7 +261,7 @@ def _fill(place: Place, part: sets.Part, folder: Path, identities: Sequence[Any]
     used = programs.for_archive(part.dumped_by, programs.installed())
     command = [
         used.path("pg_restore"), "--format=custom", "--single-transaction", "--exit-on-error", "--no-owner",
-        "--no-password", *place.arguments(),
+        "--no-privileges", "--no-password", *place.arguments(),
     ]  # fmt: skip
     with tempfile.TemporaryFile() as said, (folder / part.file).open("rb") as file:
         with subprocess.Popen(  # noqa: S603
@@ -269,8 +302,8 @@ def _failed(service: str, said: IO[bytes]) -> BackupRefused:
     # Its first line says what is wrong; lines after it may hold rows.
     lines = [line for line in said.read().decode(errors="replace").splitlines() if "error" in line]
     return BackupRefused(
-        f"pg_restore 未能读入 {service}，未改动任何数据：{lines[0] if lines else ''}",
-        f"pg_restore could not take {service} in, and changed nothing",
+        f"pg_restore 未能读入 {service}：{lines[0] if lines else ''}",
+        f"pg_restore could not take {service} in",
     )
 
 

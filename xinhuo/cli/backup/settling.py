@@ -3,10 +3,12 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy import CursorResult
 from sqlalchemy.orm import Session
 
 from services.awards.commands import take_as_brought_back
@@ -29,9 +31,11 @@ _LEAVE_TO_REPLAY = sa.text(
     FROM (SELECT id, row_number() OVER (ORDER BY seq) AS number FROM outbox WHERE published_at IS NULL) AS waiting,
          (SELECT coalesce(max(position), 0) AS position FROM outbox) AS last
     WHERE outbox.id = waiting.id
-    RETURNING outbox.recorded_at
     """
 )
+#: What had not been sent at the instant that is gone back to: whatever counts as sent later was marked by a settle. So
+#: one that is repeated after it failed finds the same.
+_OLDEST_UNSENT = "SELECT min(recorded_at) FROM {} WHERE published_at IS NULL OR published_at > %s"
 
 #: What else a service does when its tables came back from an earlier time.
 _MORE: dict[str, Callable[[Session], None]] = {"awards": take_as_brought_back, "portal": end_everything}
@@ -63,21 +67,48 @@ def settle(
     ``what`` names in the audit log what they were brought back from. In the portal sessions and one-time links end:
     some had been ended since. May be repeated.
     """
-    settled = Settled(back_to - MARGIN)
+    settled = Settled(back_to)
     for service in services:
         db = build.database(service, settings, role="backup")
         try:
             with db.transaction() as session:
-                waiting = [moment for (moment,) in session.execute(_LEAVE_TO_REPLAY)]
-                settled.unsent[service] = len(waiting)
-                settled.since = min([settled.since, *(moment - MARGIN for moment in waiting)])
-                settled.erased += erasures.erase_again(service, session, persons)
-                if service in _MORE:
-                    _MORE[service](session)
-                audit.record(session, "backup.restored", "backup", what)
+                settle_one(session, service, persons, what, settled)
         finally:
             db.close()
+    settled.since = replay_from(settings, services, back_to)
     return settled
+
+
+def settle_one(session: Session, service: str, persons: Collection[UUID], what: str, settled: Settled) -> None:
+    """Do so for one service, in the caller's transaction."""
+    unsent = cast("CursorResult[Any]", session.execute(_LEAVE_TO_REPLAY)).rowcount
+    erased = erasures.erase_again(service, session, persons)
+    if service in _MORE:
+        _MORE[service](session)
+    audit.record(session, "backup.restored", "backup", what)
+    settled.unsent[service] = unsent
+    settled.erased += erased
+
+
+def replay_from(settings: Settings, services: Sequence[str], back_to: datetime) -> datetime:
+    """Return from when on events must be replayed: of all services that are there, for some may have come back before.
+
+    Raises BackupRefused when one of those named cannot be read.
+    """
+    oldest = [back_to]
+    for place in places(settings):
+        try:
+            with connected(place) as connection:
+                for service in place.services:
+                    name = f"{service}.outbox"
+                    if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
+                        continue
+                    statement = sql.SQL(_OLDEST_UNSENT).format(sql.Identifier(service, "outbox"))
+                    oldest += [at for (at,) in connection.execute(statement, (back_to,)) if at is not None]
+        except BackupRefused:
+            if set(place.services) & set(services):
+                raise
+    return min(oldest) - MARGIN
 
 
 def refuse_running(settings: Settings, services: Sequence[str]) -> None:
