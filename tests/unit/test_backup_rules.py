@@ -1,5 +1,7 @@
 """What decides about backups without any: which are kept, which program is taken, in which order is copied."""
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,7 +12,7 @@ from xinhuo.chassis import config
 from xinhuo.cli.backup.databases import listeners_first, places, publishers_of
 from xinhuo.cli.backup.programs import Programs, for_archive, for_server
 from xinhuo.cli.backup.refused import BackupRefused
-from xinhuo.cli.backup.sets import Keep, to_remove
+from xinhuo.cli.backup.sets import Keep, locked, to_remove
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 #: Two in the morning in China.
@@ -98,3 +100,17 @@ def test_a_password_is_in_no_argument_of_a_program() -> None:
     assert "cret" not in place.shown
     assert place.environment()["PGPASSWORD"] == "s:cret"
     assert "sslmode=require" in place.arguments()[0]
+
+
+@pytest.mark.parametrize("why", [errno.EROFS, errno.EACCES])
+def test_a_set_on_a_disk_that_cannot_be_written_to_is_read_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(why, os.strerror(why), path)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with locked(tmp_path, reading=True):
+        pass
+    with pytest.raises(OSError, match=os.strerror(why)), locked(tmp_path):
+        pass

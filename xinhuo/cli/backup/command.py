@@ -225,7 +225,7 @@ def restore(
                 "back to one time instead",
                 err=True,
             )
-        with sets.locked(folder):
+        with sets.locked(folder, reading=True):
             if dry_run:
                 restoring.check(settings, wanted)
                 done = None
