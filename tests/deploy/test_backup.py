@@ -404,6 +404,28 @@ def test_an_account_that_only_reads_makes_a_backup(office: Office, tmp_path: Pat
         execute(office.url, f"DROP ROLE {role}")
 
 
+def test_an_account_that_is_shown_nobody_is_not_taken_for_nobody_was_erased(office: Office, tmp_path: Path) -> None:
+    role = f"xinhuo_test_blind_{tmp_path.name[-1]}"
+    execute(
+        office.url,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'blind'",
+        f"GRANT pg_read_all_data TO {role}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA volunteers TO {role}",
+    )
+    parts = urlsplit(office.url)
+    blind = urlunsplit(parts._replace(netloc=f"{role}:blind@{parts.hostname}:{parts.port}"))
+    try:
+        assert rows(blind, "SELECT count(*) FROM volunteers.volunteers") == [(0,)]
+        ended = office.run("erasures", "--folder", str(tmp_path), "--json", DATABASE_URL=blind)
+        refused = office.run("create", *office.to(tmp_path), DATABASE_URL=blind)
+    finally:
+        execute(office.url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+    assert (ended.code, "BYPASSRLS" in ended.stderr) == (Exit.UNAVAILABLE, True)
+    assert "volunteers" not in json.loads(ended.stdout)["asked"]
+    assert (refused.code, "BYPASSRLS" in refused.stderr) == (Exit.USAGE, True)
+
+
 def test_an_owner_who_is_no_superuser_brings_a_backup_back(
     office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path
 ) -> None:

@@ -1,16 +1,20 @@
 """What decides about backups without any: which are kept, which program is taken, in which order is copied."""
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from xinhuo.chassis import config
+from xinhuo.cli.backup import erasures
 from xinhuo.cli.backup.databases import listeners_first, places, publishers_of
 from xinhuo.cli.backup.programs import Programs, for_archive, for_server
 from xinhuo.cli.backup.refused import BackupRefused
-from xinhuo.cli.backup.sets import Keep, to_remove
+from xinhuo.cli.backup.sets import Keep, locked, to_remove
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 #: Two in the morning in China.
@@ -98,3 +102,52 @@ def test_a_password_is_in_no_argument_of_a_program() -> None:
     assert "cret" not in place.shown
     assert place.environment()["PGPASSWORD"] == "s:cret"
     assert "sslmode=require" in place.arguments()[0]
+
+
+@pytest.mark.parametrize("why", [errno.EROFS, errno.EACCES])
+def test_a_set_on_a_disk_that_cannot_be_written_to_is_read_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(why, os.strerror(why), path)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with locked(tmp_path, reading=True):
+        pass
+    with pytest.raises(OSError, match=os.strerror(why)), locked(tmp_path):
+        pass
+
+
+ONE, OTHER, THIRD = (UUID(f"00000000-0000-7000-8000-00000000000{number}") for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{ONE}\n{OTHER}\n",
+        f"\ufeff{ONE}\r\n{OTHER}\r\n",
+        f" {ONE} \n\n\t{str(OTHER).upper()}",
+        f"{ONE}\n{OTHER}\n00000000-0000-70",
+    ],
+)
+def test_a_list_of_erasures_that_somebody_touched_still_names_everybody(tmp_path: Path, text: str) -> None:
+    (tmp_path / erasures.JOURNAL).write_bytes(text.encode())
+
+    assert erasures.read_journal(tmp_path) == {ONE, OTHER}
+    assert erasures.keep(tmp_path, [OTHER, THIRD]) == 1
+    assert erasures.read_journal(tmp_path) == {ONE, OTHER, THIRD}
+
+
+@pytest.mark.parametrize("line", ["00000000-0000-70", "# by hand", f"{ONE}{OTHER}", "\0" * 36])
+def test_a_line_that_does_not_tell_who_was_erased_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    (tmp_path / erasures.JOURNAL).write_text(f"{ONE}\n{line}\n{OTHER}\n")
+
+    with pytest.raises(BackupRefused, match=r"第 2 行.*line 2"):
+        erasures.read_journal(tmp_path)
+    with pytest.raises(BackupRefused):
+        erasures.keep(tmp_path, [THIRD])
+
+
+def test_the_list_of_erasures_is_for_its_owner_only(tmp_path: Path) -> None:
+    assert erasures.keep(tmp_path, [ONE]) == 1
+    assert (tmp_path / erasures.JOURNAL).stat().st_mode & 0o777 == 0o600

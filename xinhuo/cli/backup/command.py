@@ -226,7 +226,7 @@ def restore(
                 "back to one time instead",
                 err=True,
             )
-        with sets.locked(folder):
+        with sets.locked(folder, reading=True):
             if dry_run:
                 restoring.check(settings, wanted)
                 done = None
@@ -318,14 +318,19 @@ def keep_erasures(folder: Folder, dry_run: DryRun = False, as_json: Json = False
     with _explained():
         sets.check_folder(folder)
         found = erasures.known(config.load(os.environ))
-        if not found.asked:
-            fail(Exit.UNAVAILABLE, "没有可读的数据库 / no database could be read")
         there = erasures.read_journal(folder)
         new = len(found.persons - there) if dry_run else erasures.keep(folder, found.persons)
     if as_json:
         print_json({"new": new, "known": len(found.persons | there), "asked": list(found.asked), "dry_run": dry_run})
     else:
         typer.echo(f"新增 / new: {new}，共 / in all: {len(found.persons | there)}")
+    if "volunteers" not in found.asked:  # what the others know is kept; but only it knows everybody
+        fail(
+            Exit.UNAVAILABLE,
+            "无法向 volunteers 询问谁被删除：请检查数据库能否连接，账号是否为表的所有者，或有 BYPASSRLS 和 "
+            "pg_read_all_data / volunteers could not be asked who was erased: see that its database is there, and that "
+            "the account is the owner of the tables or has BYPASSRLS and pg_read_all_data",
+        )
 
 
 def _services(given: list[str] | None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Persons who were erased: an older copy knows them still, so their ids are kept apart and they are erased again."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,10 @@ _KNOWN_BY = {
     "awards": "SELECT volunteer_id FROM awards.erased_persons",
     "notify": "SELECT volunteer_id FROM notify.forgotten_persons",
 }
+#: What an editor leaves around a line: blanks, the end of a line of Windows, its mark at the beginning of a file.
+_AROUND = " \t\r\ufeff"
+#: The beginning of an id, of which a kill let no more be written.
+_TORN = re.compile(r"[0-9a-f-]{1,35}")
 _FORGETTERS = {"awards": awards_forget, "notify": notify_forget}
 
 
@@ -59,24 +64,45 @@ def known(settings: Settings) -> Known:
 
 
 def read_journal(folder: Path) -> frozenset[UUID]:
-    """Return who stands in the journal; a last line that was cut off by a kill is left out."""
+    """Return who stands in the journal; a last line that was cut off by a kill is left out.
+
+    Raises BackupRefused for any other line that cannot be read: whoever it names would be known again.
+    """
+    path = folder / JOURNAL
     try:
-        lines = (folder / JOURNAL).read_text(encoding="ascii").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return frozenset()
-    return frozenset(UUID(line) for line in lines if len(line) == 36)
+    persons = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.decode(errors="replace").strip(_AROUND)
+        if not text or (number == len(lines) and _TORN.fullmatch(text)):
+            continue
+        try:
+            persons.add(UUID(text))
+        except ValueError:
+            raise BackupRefused(
+                f"{path} 第 {number} 行读不出是谁被删除：请改正这一行（从别处的副本），再运行一次",
+                f"line {number} of {path} does not tell who was erased: correct it, from another copy of the file, "
+                "and run this again",
+            ) from None
+    return frozenset(persons)
 
 
 def keep(folder: Path, persons: Iterable[UUID]) -> int:
     """Add persons to the journal and bring it to disk; return how many were new."""
     sets.check_folder(folder)
-    path = folder / JOURNAL
     new = sorted(set(persons) - read_journal(folder))
     if not new:
         return 0
-    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
-    with path.open("a", encoding="ascii") as file:
-        file.write("".join(("" if whole else "\n", *(f"{person}\n" for person in new))))
+    descriptor = os.open(folder / JOURNAL, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        last = file.read().rpartition(b"\n")[2]
+        if _TORN.fullmatch(last.decode(errors="replace").strip(_AROUND)):
+            file.seek(-len(last), os.SEEK_END)
+            file.truncate()
+            last = b""
+        file.write("".join(("\n" if last else "", *(f"{person}\n" for person in new))).encode())
         file.flush()
         os.fsync(file.fileno())
     sets.sync(folder)

@@ -1,5 +1,6 @@
 """The folder of backups: sets that appear whole or not at all, one at work at a time, old ones removed by a rule."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -75,10 +76,20 @@ class Keep:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be the only one that writes to the folder; raises BackupRefused at once when another is at it."""
+def locked(folder: Path, *, reading: bool = False) -> Iterator[None]:
+    """Be the only one that writes to the folder; raises BackupRefused at once when another is at it.
+
+    Who only reads needs no lock where nobody may write.
+    """
     check_folder(folder)
-    with (folder / ".lock").open("w") as file:
+    try:
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        if not reading or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        yield
+        return
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
