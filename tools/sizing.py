@@ -117,8 +117,10 @@ more machines bring is arithmetic, not measurement: [scaling.md](scaling.md) say
 _TAIL = """\
 ## 怎么用 How to read it
 
-- **10,000**：一台机器，compose 或 systemd 即可（[install.md](install.md)）；两个进程是为了坏一个仍能服务。
-  One machine will do, with compose or systemd ([install.md](install.md)); two processes of each so that one may fail.
+- **10,000**：一台机器，compose 或 systemd 即可（[install.md](install.md)）。compose 每种进程只有一个，即表中的一半；
+  两个是为了坏一个仍能服务。
+  One machine will do, with compose or systemd ([install.md](install.md)). compose has one of each process, half of
+  what the table says: two are there so that one may fail.
 - **1,000,000**：三台机器的小集群，数据库一主一备，RabbitMQ 三节点。
   A small cluster of three machines, a database with a standby, RabbitMQ on three nodes.
 - **20,000,000**：同样的进程数；增长的是数据库。一台数据库服务器放得下，
@@ -126,10 +128,10 @@ _TAIL = """\
   No more processes; what grows is the database. One server holds it; one for each service is easier to back up.
 - **200,000,000**：不要建成一套。最右一栏只说明总量；按地区建 34 套，每套不超过前一栏。
   Not one installation: the last column only adds up. One for each region, none larger than the column before.
-- 连接：`connections` 超过 `max_connections` 就调小 `XINHUO_DB_POOL`、调大 `max_connections`，
-  或每个服务用自己的数据库。`xinhuo doctor` 会比较。
-  Connections: where they exceed `max_connections`, lower `XINHUO_DB_POOL`, raise `max_connections`, or give each
-  service a server of its own. `xinhuo doctor` compares.
+- 连接：`connections`（有自动扩缩时 `connections_at_most`）超过 `max_connections` 就调小 `XINHUO_DB_POOL`、
+  调大 `max_connections`，或每个服务用自己的数据库。`xinhuo doctor` 按每个服务两个进程比较。
+  Connections: where they (with autoscaling `connections_at_most`) exceed `max_connections`, lower `XINHUO_DB_POOL`,
+  raise `max_connections`, or give each service a server of its own. `xinhuo doctor` compares, counting two processes of each service.
 - 消息服务器的内存不随志愿者数增长，随 WAL：RabbitMQ 的说明建议每个节点至少有 WAL 上限（默认 512 MiB）三倍的内存。
   The broker's memory goes by its write-ahead log, not by volunteers: RabbitMQ's guide asks for three times the WAL's
   limit (512 MiB by default) on each node.

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.documents import ROOT
 from tools import sizing
@@ -77,6 +78,24 @@ def test_what_the_code_sets_is_what_the_page_counts_with() -> None:
     measured, fixed = INPUTS["measured"], INPUTS["set"]
     assert (fixed["pool"]["value"], fixed["services"]["value"]) == (pool, len(SERVICES))
     assert measured["queues"]["value"] == queues
+
+
+def test_the_database_of_the_manifests_has_room_for_as_many_processes_as_autoscaling_may_start() -> None:
+    components = ROOT / "deploy" / "components"
+    objects = [
+        each
+        for file in ("hpa/apis.yaml", "keda/workers.yaml", "postgres-cnpg/cluster.yaml")
+        for each in yaml.safe_load_all((components / file).read_text(encoding="utf-8"))
+    ]
+    specs = [each["spec"] for each in objects]
+    most = [n for spec in specs for key in ("maxReplicas", "maxReplicaCount") if (n := spec.get(key)) is not None]
+    assert most == [INPUTS["set"]["most"]["value"]] * INPUTS["set"]["scaled"]["value"]
+    (cluster,) = (spec for spec in specs if "postgresql" in spec)
+    room = int(cluster["postgresql"]["parameters"]["max_connections"])
+    reserved = 3  # superuser_reserved_connections
+    assert sizing.figures(INPUTS, 20_000_000)["connections_at_most"] <= room - reserved
+    (row,) = (each for each in sizing.rows(INPUTS) if each.name == "connections_at_most")
+    assert str(room) in row.text
 
 
 def test_a_formula_is_computed_and_what_is_no_formula_refused() -> None:

@@ -1,6 +1,6 @@
 """The desk for dead letters by HTTP: the same on every service.
 
-Until there are accounts, who decides says so in ``by``. Nothing of a message that cannot be read is shown but
+Who decides says so in ``by``. Nothing of a message that cannot be read is shown but
 its size and SHA-256: it may hold anything.
 """
 
