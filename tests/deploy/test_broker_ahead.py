@@ -14,6 +14,7 @@ from tests.support.servers import RabbitNode
 from tests.support.waiting import wait_for
 from xinhuo.chassis.adapters import amqp_topology
 from xinhuo.chassis.adapters.amqp import BatchConsumer
+from xinhuo.chassis.broker_rights import policies
 from xinhuo.chassis.topology import dead_letter_name
 from xinhuo.chassis.wire import Incoming
 from xinhuo.cli.build import full_topology, service_classes
@@ -99,7 +100,9 @@ def test_queues_have_no_argument_that_is_refused_and_say_how_often_a_message_may
 
 def test_the_policy_for_dead_letter_queues_is_for_all_of_them_and_no_other() -> None:
     page = (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
-    pattern = re.compile(re.findall(r"xinhuo-dead '([^']+)' '\{\"delivery-limit\": -1\}'", page)[0])
+    (policy,) = (one for one in policies() if "delivery-limit" in one.definition)
+    pattern = re.compile(policy.pattern)
+    assert f"set_policy {policy.name} '{policy.pattern}' '{json.dumps(dict(policy.definition))}'" in page
     dead = {dead_letter_name(service.name) for service in service_classes()}
     assert {queue.name for queue in full_topology().queues if pattern.search(queue.name)} == dead
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import certifi
 import psycopg
 import requests
 from psycopg import sql
@@ -222,7 +223,12 @@ class Cluster(Installation):
         for service, key in self._service_keys.items():
             made[f"{service}-secrets"]["service-key"] = key
         deploy = {"database-url": accounts.database_urls["deploy"], "amqp-uri": accounts.amqp_uris["deploy"]}
-        return {**made, "deploy-secrets": deploy, "xinhuo-master-key": {"master.key": master}}
+        # Read by nobody here: servers of tests are reached without TLS.
+        authority = {"ca.crt": Path(certifi.where()).read_text(encoding="ascii")}
+        return {
+            **made, "deploy-secrets": deploy, "xinhuo-master-key": {"master.key": master},
+            "rabbitmq-tls": authority, "postgresql-ca": authority,
+        }  # fmt: skip
 
     def install(self) -> None:
         """Run the migrate Job, make the keys of services that ask others, and start one pod of each Deployment."""

@@ -22,8 +22,11 @@ from xinhuo.cli.process import ROLES
 Labels = Mapping[str, str]
 NAME, COMPONENT, ROLE = "app.kubernetes.io/name", "app.kubernetes.io/component", "xinhuo.role"
 SECRETS = "/run/secrets/xinhuo/"
-#: Secrets that nobody fetches from a vault: cert-manager makes these.
-CERTIFICATES = re.compile(r"(rabbitmq|" + "|".join(config.SERVICES) + r")-tls")
+DEPLOY = "deploy-secrets"
+#: Secrets that nobody fetches from a vault: cert-manager makes these, and CloudNativePG the last.
+CERTIFICATES = re.compile(r"(rabbitmq|" + "|".join(config.SERVICES) + r")-tls|postgresql-ca")
+#: What addresses with `sslmode=verify-full` name as `sslrootcert`.
+DATABASE_CA = "/run/secrets/database-ca/ca.crt"
 
 
 def problems(rendered: Rendered) -> Iterator[str]:
@@ -126,6 +129,21 @@ def once(rendered: Rendered) -> Iterator[str]:
         yield "the Job migrate does something else"
     if pod["serviceAccountName"] not in [one["metadata"]["name"] for one in rendered.of_kind("ServiceAccount")]:
         yield "the Job migrate has no account"
+    wanted = {
+        "db-upgrade": {(DEPLOY, "database-url")} | ({("postgresql-ca", "ca.crt")} & _of_servers(rendered)),
+        "topology-apply": {(DEPLOY, "amqp-uri")} | ({("rabbitmq-tls", "ca.crt")} & _of_servers(rendered)),
+    }
+    for container in pod["initContainers"] + pod["containers"]:
+        given = {what for what in dict(_mounted(pod, container)).values() if what[1] != "rabbitmq-api"}
+        needed = wanted[container["name"]]
+        if {what for what in given if what[0] == DEPLOY or what[1] == "ca.crt"} != needed:
+            yield f"the Job migrate: {container['name']} is given {sorted(given)}, needs {sorted(needed)}"
+
+
+def _of_servers(rendered: Rendered) -> set[tuple[str, str]]:
+    """Return the Secrets and keys with the authorities of the servers inside."""
+    found = {"RabbitmqCluster": ("rabbitmq-tls", "ca.crt"), "Cluster": ("postgresql-ca", "ca.crt")}
+    return {what for kind, what in found.items() if rendered.of_kind(kind)}
 
 
 # --- Settings -------------------------------------------------------------------------------------------
@@ -165,16 +183,20 @@ def configuration(rendered: Rendered, settings: Iterable[str] = ()) -> Iterator[
             (container,) = pod_of(workload)["containers"]
             given = _given(rendered, container)
             wanted = secret_settings_of(service, role)
+            if role == "worker" and rendered.of_kind("RabbitmqCluster"):
+                wanted["SSL_CERT"] = ("rabbitmq-tls", "ca.crt")
             files = {name.removesuffix(config.IN_FILE): path for name, path in given.items() if name.endswith("_FILE")}
             if files.pop("XINHUO_KEY", None) != f"{SECRETS}master.key":
                 yield f"{service} {role}: is told of no master key"
-            mounted = dict(_mounted(workload))
+            mounted = dict(_mounted(pod_of(workload), container))
             for name in sorted(wanted.keys() | files.keys()):
                 path = files.get(name, "")
-                if mounted.get(path.removeprefix(SECRETS)) != wanted.get(name):
+                if mounted.get(path) != wanted.get(name):
                     yield f"{service} {role}: {name} from {mounted.get(path)}, not {wanted.get(name)}"
-            if mounted.pop("master.key", None) != ("xinhuo-master-key", "master.key"):
+            if mounted.pop(f"{SECRETS}master.key", None) != ("xinhuo-master-key", "master.key"):
                 yield f"{service} {role}: no master key"
+            if rendered.of_kind("Cluster") and mounted.pop(DATABASE_CA, None) != ("postgresql-ca", "ca.crt"):
+                yield f"{service} {role}: cannot know PostgreSQL by its certificate"
             if set(mounted.values()) != set(wanted.values()):
                 yield f"{service} {role}: is given {sorted(mounted.values())}, needs {sorted(wanted.values())}"
 
@@ -190,11 +212,13 @@ def secret_settings_of(service: str, role: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _mounted(workload: Object) -> Iterator[tuple[str, tuple[str, str]]]:
-    for volume in pod_of(workload)["volumes"]:
-        for source in volume.get("projected", {}).get("sources", []):
+def _mounted(pod: Object, container: Object) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the files that a container is given, with Secret and key."""
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for mount in container["volumeMounts"]:
+        for source in volumes[mount["name"]].get("projected", {}).get("sources", []):
             for item in source["secret"]["items"]:
-                yield item["path"], (source["secret"]["name"], item["key"])
+                yield f"{mount['mountPath']}/{item['path']}", (source["secret"]["name"], item["key"])
 
 
 # --- Network --------------------------------------------------------------------------------------------
@@ -380,11 +404,11 @@ def broker(rendered: Rendered) -> Iterator[str]:
         }
         if keys != rights.keys:
             yield f"user {user}: writes with keys {keys}, needs {rights.keys}"
-    policies = [one["spec"] for one in rendered.of_kind("OperatorPolicy")]
-    if [(one["pattern"], one["definition"]) for one in policies] != [
-        (broker_rights.DEPARTMENT_QUEUES, broker_rights.LIMITS.of_queues())
-    ]:
-        yield "the queues of departments have no bounds"
+    for policy in broker_rights.policies():
+        kind = "OperatorPolicy" if policy.operator else "Policy"
+        found = [(one["spec"]["pattern"], one["spec"]["definition"]) for one in rendered.of_kind(kind)]
+        if (policy.pattern, policy.definition) not in found:
+            yield f"{kind} {policy.name}: missing, or another"
     for kind in ("RabbitmqCluster", "Vhost"):
         if len(rendered.of_kind(kind)) != 1:
             yield f"not one {kind}"

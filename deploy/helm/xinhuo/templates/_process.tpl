@@ -24,8 +24,9 @@ The Deployment is put together as kustomize does: the file of the role, then pro
   {{- $_ := set $object "spec" (mergeOverwrite (omit $same "template") $object.spec) -}}
   {{- $_ := set $object.spec "replicas" $values.replicas -}}
   {{- range include "xinhuo.patches" (dict "root" $root "service" $.service "role" $.role) | fromJsonArray -}}
-    {{- include "xinhuo.add" (dict "container" $container "volumes" $volumes "operation" .) -}}
+    {{- include "xinhuo.add" (dict "pod" $pod "operation" .) -}}
   {{- end -}}
+  {{- include "xinhuo.serve" (dict "root" $root "object" $object "pod" $pod) -}}
   {{- range $variable, $value := $values.env -}}
     {{- $added := dict "name" $variable "value" (toString $value) -}}
     {{- $_ := set $container "env" (append $container.env $added) -}}
@@ -70,14 +71,39 @@ The Deployment is put together as kustomize does: the file of the role, then pro
 {{- toJson $operations -}}
 {{- end -}}
 
-{{/* One operation of a JSON patch, of the two places that are used; dict "container" "volumes" "operation". */}}
+{{/* Does what the components of servers add to the pods of an object; dict "root" "object" "pod". */}}
+{{- define "xinhuo.serve" -}}
+{{- $values := .root.Values -}}
+{{- $files := .root.Files -}}
+{{- $object := .object -}}
+{{- $pod := .pod -}}
+{{- range list "rabbitmq-operator" "postgres-cnpg" -}}
+  {{- if index $values.components . -}}
+    {{- $component := fromYaml ($files.Get (printf "files/components/%s/kustomization.yaml" .)) -}}
+    {{- range $component.patches -}}
+      {{- $label := splitn "=" 2 (.target.labelSelector | default "") -}}
+      {{- $named := or (not .target.name) (eq (.target.name | default "") $object.metadata.name) -}}
+      {{- $labelled := or (not $label._0) (eq ($label._1 | default "") (index $object.metadata.labels $label._0 | default "")) -}}
+      {{- if and (eq .target.kind $object.kind) $named $labelled -}}
+        {{- range fromYamlArray .patch -}}{{- include "xinhuo.add" (dict "pod" $pod "operation" .) -}}{{- end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One operation of a JSON patch, of the places that are used; dict "pod" "operation". */}}
 {{- define "xinhuo.add" -}}
 {{- $operation := .operation -}}
+{{- $list := regexReplaceAll "^.*/(initContainers|containers)/0/(env|volumeMounts)/-$" $operation.path "${1} ${2}" | splitList " " -}}
 {{- if eq $operation.op "test" -}}
-{{- else if hasSuffix "/containers/0/env/-" $operation.path -}}
-  {{- $_ := set .container "env" (append .container.env $operation.value) -}}
+{{- else if eq (len $list) 2 -}}
+  {{- $container := index .pod (first $list) | first -}}
+  {{- $_ := set $container (last $list) (append (index $container (last $list)) $operation.value) -}}
+{{- else if hasSuffix "/spec/volumes/-" $operation.path -}}
+  {{- $_ := set .pod "volumes" (append .pod.volumes $operation.value) -}}
 {{- else if regexMatch "/volumes/1/projected/sources/0/secret/items/-$" $operation.path -}}
-  {{- $secret := (index (index .volumes 1).projected.sources 0).secret -}}
+  {{- $secret := (index (index .pod.volumes 1).projected.sources 0).secret -}}
   {{- $_ := set $secret "items" (append $secret.items $operation.value) -}}
 {{- else -}}
   {{- fail (printf "本 chart 不会这样的补丁 / a patch that this chart cannot do: %s %s" $operation.op $operation.path) -}}
