@@ -131,7 +131,8 @@ _TAIL = """\
 - 连接：`connections`（有自动扩缩时 `connections_at_most`）超过 `max_connections` 就调小 `XINHUO_DB_POOL`、
   调大 `max_connections`，或每个服务用自己的数据库。`xinhuo doctor` 按每个服务两个进程比较。
   Connections: where they (with autoscaling `connections_at_most`) exceed `max_connections`, lower `XINHUO_DB_POOL`,
-  raise `max_connections`, or give each service a server of its own. `xinhuo doctor` compares, counting two processes of each service.
+  raise `max_connections`, or give each service a server of its own. `xinhuo doctor` compares, counting two processes
+  of each service.
 - 消息服务器的内存不随志愿者数增长，随 WAL：RabbitMQ 的说明建议每个节点至少有 WAL 上限（默认 512 MiB）三倍的内存。
   The broker's memory goes by its write-ahead log, not by volunteers: RabbitMQ's guide asks for three times the WAL's
   limit (512 MiB by default) on each node.
