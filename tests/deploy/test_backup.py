@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from psycopg.rows import dict_row
 from sqlalchemy.exc import DBAPIError
 
@@ -23,14 +24,19 @@ from tests.support import apt
 from tests.support.hours import NOW
 from tests.support.installation import SERVICES, XINHUO, Ended, called, clean_environment
 from tests.support.postgres import create_database, drop_database, migrated_template
-from tests.support.reconciled import Three, three_services
-from tests.support.services import write_keys
-from xinhuo.chassis import migrations
+from tests.support.reconciled import Three, deliveries, three_services
+from tests.support.services import deliver, fetch, retry_parked, write_keys
+from xinhuo.chassis import ladder, migrations
 from xinhuo.chassis.db import Database
+from xinhuo.chassis.desk import decisions
+from xinhuo.chassis.ladder import Delivery
 from xinhuo.chassis.roles import role_of
+from xinhuo.chassis.service import Service
+from xinhuo.chassis.topology import queue_name
 from xinhuo.cli.backup import programs, restoring, sealed, sets
 from xinhuo.cli.backup.databases import Place
 from xinhuo.cli.exits import Exit
+from xinhuo.contracts import codec
 
 MASTER = bytes(range(32))
 
@@ -552,6 +558,65 @@ def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(
     assert (failed.code != 0, waiting) == (True, [(0,)])
     assert again["unsent"] == {"awards": 0, "volunteers": 0}
     assert {line.partition("--since ")[2] for line in again["replay"]} == {"2026-02-03T08:00+00:00"}
+
+
+def park(service: Service, method: str, events: list[Delivery]) -> None:
+    """Leave events to be handled later, as a failure does."""
+    with service.runtime.db.transaction() as session:
+        for event in events:
+            session.execute(
+                sa.text(
+                    "INSERT INTO parked_events (event_id, handler, body, attempts, next_attempt_at, reason, error)"
+                    " VALUES (:id, :handler, :body, 1, clock_timestamp(), 'event.failed', '')"
+                ),
+                {"id": event.envelope.id, "handler": queue_name(service.name, method), "body": event.body},
+            )
+
+
+def test_what_waited_to_be_handled_at_the_backup_tells_nobody_a_second_time(
+    postgres_url: str, office: Office, elsewhere: str, tmp_path: Path
+) -> None:
+    url = create_database(postgres_url, migrated_template(postgres_url))
+    try:
+        with three_services(url) as three:
+            three.log(people=1)
+            hours = [one for one in deliveries(three.volunteers) if one.envelope.type.endswith("hours_logged.v1")]
+            park(three.notify, "acknowledge_hours", hours[:-2])
+            park(three.awards, "add_to_tally", hours)
+            with three.notify.runtime.db.transaction() as session:
+                batch = codec.join_batch([one.body for one in hours[-2:]])
+                for body in (batch, hours[-1].body, b"{no event}"):
+                    ladder.insert_dead_letter(session, "notify.acknowledge_hours", body, "event.failed", "")
+            three.publish("volunteers")
+        office.create(tmp_path, DATABASE_URL=url)
+    finally:
+        drop_database(url)
+
+    assert office.restore(folder=tmp_path, DATABASE_URL=elsewhere).code == 0
+
+    with three_services(elsewhere) as three:
+        assert retry_parked(three.awards) == len(hours)
+        assert retry_parked(three.notify) == len(hours) - 2
+        stars = [one for one in deliveries(three.awards) if "star_earned" in one.envelope.type]
+        deliver(three.notify, "acknowledge_star", stars)
+        letters = fetch(three.notify, "SELECT body FROM dead_letters ORDER BY octet_length(body)")
+        # The replay brings them too: they are the same events.
+        deliver(
+            three.notify,
+            "acknowledge_hours",
+            [Delivery(codec.as_replayed(one.body), one.envelope) for one in hours[:-2]],
+        )
+    told = "SELECT occasion, state, count(*) FROM notify.messages GROUP BY 1, 2 ORDER BY 1"
+    assert rows(elsewhere, told) == [
+        ("hours_logged", "restored", len(hours) - 2),
+        ("star_earned", "restored", len(stars)),
+    ]
+    assert stars
+    unread, one, two = (bytes(letter["body"]) for letter in letters)
+    assert unread == b"{no event}"
+    assert one == codec.as_replayed(hours[-1].body)
+    assert [each.envelope.replayed for each in decisions.open_letter(two)] == [True, True]
+    assert rows(elsewhere, "SELECT count(*) FROM notify.dead_letters") == [(3,)], "no event is taken for another"
 
 
 @pytest.mark.parametrize(

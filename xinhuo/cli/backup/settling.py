@@ -16,6 +16,7 @@ from services.portal.commands.sessions import end_everything
 from xinhuo.chassis import audit
 from xinhuo.chassis.config import SERVICES, Settings
 from xinhuo.cli import build
+from xinhuo.contracts import codec
 
 from . import erasures
 from .databases import connected, places, publishers_of
@@ -36,6 +37,18 @@ _LEAVE_TO_REPLAY = sa.text(
 #: What had not been sent at the instant that is gone back to: whatever counts as sent later was marked by a settle. So
 #: one that is repeated after it failed finds the same.
 _OLDEST_UNSENT = "SELECT min(recorded_at) FROM {} WHERE published_at IS NULL OR published_at > %s"
+#: What the copy still had to handle had been handled before the loss, most likely: nobody is told of it once more.
+_WAITING = (
+    (
+        sa.text("SELECT event_id AS id, handler, body FROM parked_events"),
+        sa.text("UPDATE parked_events SET body = :body WHERE event_id = :id AND handler = :handler"),
+    ),
+    (
+        sa.text("SELECT id, handler, body FROM dead_letters WHERE state = 'waiting'"),
+        sa.text("UPDATE dead_letters SET body = :body WHERE id = :id"),
+    ),
+)
+_AT_ONCE = 500
 
 #: What else a service does when its tables came back from an earlier time.
 _MORE: dict[str, Callable[[Session], None]] = {"awards": take_as_brought_back, "portal": end_everything}
@@ -82,12 +95,32 @@ def settle(
 def settle_one(session: Session, service: str, persons: Collection[UUID], what: str, settled: Settled) -> None:
     """Do so for one service, in the caller's transaction."""
     unsent = cast("CursorResult[Any]", session.execute(_LEAVE_TO_REPLAY)).rowcount
+    _mark_waiting(session)
     erased = erasures.erase_again(service, session, persons)
     if service in _MORE:
         _MORE[service](session)
     audit.record(session, "backup.restored", "backup", what)
     settled.unsent[service] = unsent
     settled.erased += erased
+
+
+def _mark_waiting(session: Session) -> None:
+    for read, write in _WAITING:
+        found = session.execute(read, execution_options={"yield_per": _AT_ONCE})
+        for rows in found.partitions():
+            marked = [{"id": row.id, "handler": row.handler, "body": _marked(bytes(row.body))} for row in rows]
+            session.execute(write, marked)
+
+
+def _marked(body: bytes) -> bytes:
+    """Return an event, or each of a batch, with the mark of a replay; what is neither as it is."""
+    try:
+        if body.lstrip()[:1] == b"[":
+            return codec.join_batch([codec.as_replayed(one) for one in codec.split_batch(body)])
+        codec.split_batch(codec.join_batch([body]))
+    except codec.Undecodable:
+        return body
+    return codec.as_replayed(body) if body[:1] == b"{" and body[-1:] == b"}" else body
 
 
 def replay_from(settings: Settings, services: Sequence[str], back_to: datetime) -> datetime:
