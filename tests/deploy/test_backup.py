@@ -3,7 +3,9 @@
 import base64
 import fcntl
 import json
+import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from tests.support.postgres import create_database, drop_database, migrated_temp
 from tests.support.reconciled import Three, three_services
 from tests.support.services import write_keys
 from xinhuo.chassis.roles import role_of
-from xinhuo.cli.backup import programs, sets
+from xinhuo.cli.backup import programs, restoring, sets
 from xinhuo.cli.exits import Exit
 
 MASTER = bytes(range(32))
@@ -155,6 +157,30 @@ def test_a_backup_brought_back_elsewhere_has_every_row_and_passes_every_check(
         assert ended.code == 0, ended.stdout
     databases = {name for (name,) in rows(office.url, "SELECT datname FROM pg_database")}
     assert not [name for name in databases if name.startswith("xinhuo_verify")]
+
+
+def test_what_a_killed_test_restore_left_is_dropped_and_sigterm_leaves_nothing(
+    office: Office, made: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, used = (f"xinhuo_verify_{secrets.token_hex(4)}" for _ in range(2))
+    execute(office.url, f"CREATE DATABASE {left}", f"CREATE DATABASE {used}")
+    bring_back = restoring.bring_back
+
+    def ended(*arguments: Any) -> None:
+        bring_back(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(restoring, "bring_back", ended)
+    how = ("--folder", str(office.backups), "--identity", str(office.safe), "--test-restore")
+    try:
+        with psycopg.connect(urlunsplit(urlsplit(office.url)._replace(path=f"/{used}"))):
+            checked = office.run("verify", *how)
+        databases = {name for (name,) in rows(office.url, "SELECT datname FROM pg_database")}
+    finally:
+        execute(office.url, f"DROP DATABASE IF EXISTS {left}", f"DROP DATABASE IF EXISTS {used}")
+
+    assert checked.code == 128 + signal.SIGTERM
+    assert [name for name in databases if name.startswith("xinhuo_verify")] == [used]
 
 
 def opened(office: Office, path: Path) -> bytes:
