@@ -235,9 +235,13 @@ def _fill(place: Place, part: sets.Part, folder: Path, identities: Sequence[Any]
         used.path("pg_restore"), "--format=custom", "--single-transaction", "--exit-on-error", "--no-owner",
         "--no-password", *place.arguments(),
     ]  # fmt: skip
-    with tempfile.TemporaryFile() as said, (folder / part.file).open("rb") as file:
+    with (
+        tempfile.TemporaryFile() as said,
+        (folder / part.file).open("rb") as file,
+        place.environment() as environment,
+    ):
         with subprocess.Popen(  # noqa: S603
-            command, env=place.environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
             bufsize=_BUFFER,
         ) as process:  # fmt: skip
             assert process.stdin is not None  # noqa: S101  (for the type checker)
