@@ -2,16 +2,19 @@
 
 import errno
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
 from xinhuo.chassis import config
 from xinhuo.cli.backup import erasures
-from xinhuo.cli.backup.databases import listeners_first, places, publishers_of
+from xinhuo.cli.backup.databases import connected, listeners_first, places, publishers_of
 from xinhuo.cli.backup.programs import Programs, for_archive, for_server
 from xinhuo.cli.backup.refused import BackupRefused
 from xinhuo.cli.backup.sets import Keep, locked, to_remove
@@ -100,8 +103,55 @@ def test_a_password_is_in_no_argument_of_a_program() -> None:
 
     assert "cret" not in " ".join(place.arguments())
     assert "cret" not in place.shown
-    assert place.environment()["PGPASSWORD"] == "s:cret"
+    with place.environment() as environment:
+        assert environment["PGPASSWORD"] == "s:cret"
     assert "sslmode=require" in place.arguments()[0]
+
+
+def test_the_password_of_a_clients_key_is_in_a_file_for_its_owner_only_while_a_program_runs() -> None:
+    [place] = places(
+        config.load({"DATABASE_URL": "postgresql://me@127.0.0.1/x?sslcert=c&sslkey=k&sslpassword=s%3Dcret"})
+    )
+
+    assert "cret" not in " ".join(place.arguments())
+    with place.environment() as environment:
+        file = Path(environment["PGSERVICEFILE"])
+        section = re.search(r"service='?([\w-]+)", place.arguments()[0])
+        assert section is not None
+        assert file.read_text() == f"[{section[1]}]\nsslpassword=s=cret\n"
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert "cret" not in str(environment)
+    assert not file.exists()
+
+
+def test_programs_are_told_whom_to_trust_and_nothing_else_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {
+        "PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/ca", "PGPASSFILE": "/pass", "PGCHANNELBINDING": "require",
+    }  # fmt: skip
+    for name, value in {**kept, "PGHOST": "elsewhere", "PGOPTIONS": "-crole=x"}.items():
+        monkeypatch.setenv(name, value)
+    [place] = places(config.load({"DATABASE_URL": "postgresql://me@127.0.0.1/x"}))
+
+    with place.environment() as environment:
+        found = {name: value for name, value in environment.items() if name.startswith("PG")}
+    assert found == {**kept, "PGAPPNAME": "xinhuo-backup"}
+
+
+def test_options_of_the_url_are_kept_and_do_not_let_rows_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def away(**settings: Any) -> None:
+        given.update(settings)
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(psycopg, "connect", away)
+    url = "postgresql://me@127.0.0.1/x?options=-csearch_path%3Da%20-crow_security%3Don"
+    [place] = places(config.load({"DATABASE_URL": url}))
+    with pytest.raises(BackupRefused), connected(place):
+        pass
+
+    assert given["options"].startswith("-csearch_path=a -crow_security=on -c")
+    assert given["options"].endswith(" -crow_security=off")
 
 
 @pytest.mark.parametrize("why", [errno.EROFS, errno.EACCES])

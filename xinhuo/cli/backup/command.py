@@ -1,6 +1,7 @@
 """``xinhuo backup``: make, list, check and bring back copies of the databases."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,7 +160,8 @@ def verify(
             for part in one.parts:
                 restoring.read_through(part, folder / one.name, identities)
             if test_restore:
-                restoring.try_out(settings, folder, one, identities)
+                with _ended_by_sigterm():
+                    restoring.try_out(settings, folder, one, identities)
     how = "test restore" if test_restore else "opened" if identities else "checksums"
     if as_json:
         print_json({"checked": how, "backups": {each: {"problems": found} for each, found in wrong.items()}})
@@ -374,6 +376,21 @@ def _as_json(one: "Manifest") -> dict[str, Any]:
         "plain_size": sum(part.plain_size for part in one.parts),
         "services": [part.service for part in one.parts],
     }
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let the first SIGTERM be an exception: what was begun is cleared away."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

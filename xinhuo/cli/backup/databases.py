@@ -1,6 +1,7 @@
 """The databases that services live in, and how PostgreSQL's programs are told of them."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from xinhuo.cli.exits import Exit
 from .refused import BackupRefused
 
 _MINOR = 10_000
+#: Variables of libpq that say how to trust and be trusted, not where the database is.
+_KEPT = ("PGSSL", "PGPASSFILE", "PGCHANNELBINDING")
+_SERVICE = "xinhuo-backup"
 #: Before a query would leave out rows that the account may not see, it is refused: nothing is missed without a word.
 _OPTIONS = "-ctimezone=UTC -cidle_in_transaction_session_timeout=0 -cstatement_timeout=0 -crow_security=off"
 
@@ -41,15 +45,31 @@ class Place:
         return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given['dbname']}"
 
     def arguments(self) -> list[str]:
-        """Return what names the database on the command line of a program: a password is not in it."""
-        given = {name: value for name, value in self.parameters.items() if name != "password"}
+        """Return what names the database on the command line of a program: no password is in it."""
+        given = {name: value for name, value in self.parameters.items() if name not in ("password", "sslpassword")}
+        if self.parameters.get("sslpassword"):
+            given["service"] = _SERVICE
         return [f"--dbname={make_conninfo('', **given)}"]
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment of a program: settings of libpq by chance are left out, the password is in it."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        password = self.parameters.get("password")
-        return {**clean, "PGAPPNAME": "xinhuo-backup", **({"PGPASSWORD": str(password)} if password else {})}
+    @contextmanager
+    def environment(self) -> Iterator[dict[str, str]]:
+        """Give the environment of a program: settings of libpq by chance are left out, passwords are in it.
+
+        How the server is known and the client is let in stays. That of the client's key has no variable: it is in a
+        file for as long as the block takes.
+        """
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith("PG") or name.startswith(_KEPT)
+        }
+        clean["PGAPPNAME"] = "xinhuo-backup"
+        if password := self.parameters.get("password"):
+            clean["PGPASSWORD"] = str(password)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:  # mode 0600
+            if of_key := self.parameters.get("sslpassword"):
+                file.write(f"[{_SERVICE}]\nsslpassword={of_key}\n")
+                file.flush()
+                clean["PGSERVICEFILE"] = file.name
+            yield clean
 
 
 def places(settings: Settings, services: tuple[str, ...] = SERVICES) -> list[Place]:
@@ -89,10 +109,14 @@ def publishers_of(service: str) -> set[str]:
 @contextmanager
 def connected(place: Place) -> Iterator["psycopg.Connection[Any]"]:
     """Connect as whoever the URL names, not as the role of a service; raises BackupRefused."""
+    given = place.parameters
+    ours = {
+        "connect_timeout": 5,
+        "application_name": "xinhuo-backup",
+        "options": f"{given.get('options', '')} {_OPTIONS}".strip(),
+    }
     try:
-        connection = psycopg.connect(
-            **{**place.parameters, "connect_timeout": 5, "application_name": "xinhuo-backup", "options": _OPTIONS},
-        )
+        connection = psycopg.connect(**{**given, **ours})
     except psycopg.OperationalError as error:
         if f'database "{place.parameters["dbname"]}" does not exist' in str(error):
             raise BackupRefused(

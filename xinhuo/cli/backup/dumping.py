@@ -207,8 +207,9 @@ def _write(
     with (
         tempfile.TemporaryFile() as said,
         path.open("xb") as file,
+        snapshot.place.environment() as environment,
         subprocess.Popen(  # noqa: S603
-            command, env=snapshot.place.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
             bufsize=_BUFFER,
         ) as dump,
         subprocess.Popen(  # noqa: S603

@@ -2,9 +2,15 @@
 
 import subprocess
 import tempfile
+<<<<<<< HEAD
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+=======
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+>>>>>>> 8564b8d21bc9d4d432155826b27b922b118e6bfa
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -30,6 +36,11 @@ _BUFFER = 1 << 20
 _TABLES = (
     "SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
     " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'S')"
+)
+_LEFTOVERS = (
+    "SELECT datname FROM pg_database AS d"
+    " WHERE datname ~ '^xinhuo_verify_[0-9a-f]{8}$' AND pg_has_role(datdba, 'USAGE')"
+    " AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datid = d.oid)"
 )
 _AUDITED = sa.text("SELECT hash FROM audit_log WHERE seq = :seq")
 
@@ -263,9 +274,13 @@ def _fill(place: Place, part: sets.Part, folder: Path, identities: Sequence[Any]
         used.path("pg_restore"), "--format=custom", "--single-transaction", "--exit-on-error", "--no-owner",
         "--no-privileges", "--no-password", *place.arguments(),
     ]  # fmt: skip
-    with tempfile.TemporaryFile() as said, (folder / part.file).open("rb") as file:
+    with (
+        tempfile.TemporaryFile() as said,
+        (folder / part.file).open("rb") as file,
+        place.environment() as environment,
+    ):
         with subprocess.Popen(  # noqa: S603
-            command, env=place.environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
             bufsize=_BUFFER,
         ) as process:  # fmt: skip
             assert process.stdin is not None  # noqa: S101  (for the type checker)
@@ -315,12 +330,21 @@ def try_out(settings: Settings, folder: Path, manifest: sets.Manifest, identitie
     with connected(place) as connection:
         connection.commit()
         connection.autocommit = True
+        _drop_leftovers(connection)
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         try:
             url = urlunsplit(parts._replace(path=f"/{name}"))
-            with connected(Place(url, ())) as inside:
+            with connected(Place(url, ())) as inside:  # to the end: nobody else takes it for a leftover
                 inside.execute("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public")
-            for part in manifest.parts:
-                bring_back(url, part, folder / manifest.name, identities)
+                inside.commit()
+                for part in manifest.parts:
+                    bring_back(url, part, folder / manifest.name, identities)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _drop_leftovers(connection: "psycopg.Connection[Any]") -> None:
+    """Drop what a test restore that was killed has left: nobody is connected to it, and personal data are in it."""
+    for (name,) in connection.execute(_LEFTOVERS).fetchall():
+        with suppress(psycopg.errors.ObjectInUse, psycopg.errors.InvalidCatalogName):
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
