@@ -33,14 +33,10 @@ from xinhuo.chassis.db import Database
 from xinhuo.chassis.desk import decisions
 from xinhuo.chassis.ladder import Delivery
 from xinhuo.chassis.roles import role_of
-<<<<<<< HEAD
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.topology import queue_name
 from xinhuo.cli.backup import programs, restoring, sealed, sets
 from xinhuo.cli.backup.databases import Place
-=======
-from xinhuo.cli.backup import programs, restoring, sets
->>>>>>> 8564b8d21bc9d4d432155826b27b922b118e6bfa
 from xinhuo.cli.exits import Exit
 from xinhuo.contracts import codec
 

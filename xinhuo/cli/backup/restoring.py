@@ -2,15 +2,9 @@
 
 import subprocess
 import tempfile
-<<<<<<< HEAD
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-=======
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
->>>>>>> 8564b8d21bc9d4d432155826b27b922b118e6bfa
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
