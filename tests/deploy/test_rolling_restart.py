@@ -125,6 +125,17 @@ def test_the_first_administrator_is_made_in_a_pod_of_the_portal(cluster: Cluster
     assert "xhl_" in cluster.execute("portal-api", "accounts", "first-admin")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "doctor", "db current", "db upgrade", "topology apply --dry-run", "topology apply", "dead list", "reconcile",
+        "events replay --service awards --since 2026-03-01 --dry-run", "rebuild statistics --dry-run",
+    ],
+)  # fmt: skip
+def test_whoever_administers_has_what_the_runbooks_commands_need(cluster: Cluster, command: str) -> None:
+    assert cluster.administer(*command.split())
+
+
 @pytest.mark.timeout(400)
 def test_a_rolling_restart_of_every_role_under_load_loses_nothing_doubles_nothing_and_refuses_nobody(
     cluster: Cluster,

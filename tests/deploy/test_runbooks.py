@@ -92,7 +92,11 @@ def test_what_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_kubectl_is_given_names_that_the_manifests_have(page: Path) -> None:
-    wanted = {f"{service}-{role}" for service in SERVICES for role in ("api", "worker")} | {"migrate", "backup"}
+    wanted = {f"{service}-{role}" for service in SERVICES for role in ("api", "worker")} | {
+        "migrate",
+        "backup",
+        "admin",
+    }
     for line in _commands(page):
         if line.startswith("kubectl "):
             assert "-n xinhuo " in line, line

@@ -248,7 +248,13 @@ class Cluster(Installation):
 
     def execute(self, deployment: str, *arguments: str) -> str:
         """Do what `kubectl exec` does: run a command with the environment of a Deployment's container."""
-        pod = pod_of(self.rendered.get("Deployment", deployment))
+        return self._execute(pod_of(self.rendered.get("Deployment", deployment)), *arguments)
+
+    def administer(self, *arguments: str) -> str:
+        """Run a command where whoever administers does: in a Job of the CronJob `admin`."""
+        return self._execute(pod_of(self.rendered.get("CronJob", "admin")["spec"]["jobTemplate"]), *arguments)
+
+    def _execute(self, pod: Object, *arguments: str) -> str:
         container = {**pod["containers"][0], "args": list(arguments)}
         log = self.folder / f"exec-{next(self._numbers)}.log"
         assert self.runner.start(self._laid_out(pod, container), log, 0, {}).wait(PATIENCE) == 0, tail(log)

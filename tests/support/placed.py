@@ -138,6 +138,15 @@ def once(rendered: Rendered) -> Iterator[str]:
         needed = wanted[container["name"]]
         if {what for what in given if what[0] == DEPLOY or what[1] == "ca.crt"} != needed:
             yield f"the Job migrate: {container['name']} is given {sorted(given)}, needs {sorted(needed)}"
+    places = [item["spec"] for item in rendered.of_kind("CronJob") if item["metadata"]["name"] == "admin"]
+    if len(places) != 1 or not places[0]["suspend"]:
+        yield "no place for whoever administers, or one that runs by itself"
+        return
+    pod = places[0]["jobTemplate"]["spec"]["template"]["spec"]
+    given = set(dict(_mounted(pod, pod["containers"][0])).values())
+    needed = {(DEPLOY, "database-url"), (DEPLOY, "amqp-uri"), ("xinhuo-master-key", "master.key")}
+    if given != needed | _of_servers(rendered):
+        yield f"whoever administers is given {sorted(given)}"
 
 
 def _of_servers(rendered: Rendered) -> set[tuple[str, str]]:
@@ -253,7 +262,8 @@ HTTP: int | str = "http"
 def calls() -> set[tuple[Party, Party, int | str]]:
     """Return who must reach whom, at which port."""
     found: set[tuple[Party, Party, int | str]] = set()
-    everybody = [_of(service, role) for service in config.SERVICES for role in ROLES] + [_of("migrate", "migrate")]
+    everybody = [_of(service, role) for service in config.SERVICES for role in ROLES]
+    everybody += [_of("migrate", "migrate"), _of("admin", "admin")]
     for party in everybody:
         found |= {(party, POSTGRESQL, 5432), (party, DNS, 53)}
         if party.labels[ROLE] != "api":
