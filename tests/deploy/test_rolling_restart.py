@@ -128,12 +128,19 @@ def test_the_first_administrator_is_made_in_a_pod_of_the_portal(cluster: Cluster
 @pytest.mark.parametrize(
     "command",
     [
-        "doctor", "db current", "db upgrade", "topology apply --dry-run", "topology apply", "dead list", "reconcile",
+        "db current", "db upgrade", "topology apply --dry-run", "topology apply", "dead list", "reconcile",
         "events replay --service awards --since 2026-03-01 --dry-run", "rebuild statistics --dry-run",
     ],
 )  # fmt: skip
 def test_whoever_administers_has_what_the_runbooks_commands_need(cluster: Cluster, command: str) -> None:
     assert cluster.administer(*command.split())
+
+
+def test_doctor_sees_everything_there_and_finds_what_is_wrong_with_the_servers_of_tests_only(cluster: Cluster) -> None:
+    said = cluster.administer("doctor", code=1)
+    errors = [line for line in said.splitlines() if line.startswith("✗")]
+    assert errors
+    assert all("database.not_durable" in line for line in errors), said
 
 
 @pytest.mark.timeout(400)

@@ -250,14 +250,15 @@ class Cluster(Installation):
         """Do what `kubectl exec` does: run a command with the environment of a Deployment's container."""
         return self._execute(pod_of(self.rendered.get("Deployment", deployment)), *arguments)
 
-    def administer(self, *arguments: str) -> str:
+    def administer(self, *arguments: str, code: int = 0) -> str:
         """Run a command where whoever administers does: in a Job of the CronJob `admin`."""
-        return self._execute(pod_of(self.rendered.get("CronJob", "admin")["spec"]["jobTemplate"]), *arguments)
+        pod = pod_of(self.rendered.get("CronJob", "admin")["spec"]["jobTemplate"])
+        return self._execute(pod, *arguments, code=code)
 
-    def _execute(self, pod: Object, *arguments: str) -> str:
+    def _execute(self, pod: Object, *arguments: str, code: int = 0) -> str:
         container = {**pod["containers"][0], "args": list(arguments)}
         log = self.folder / f"exec-{next(self._numbers)}.log"
-        assert self.runner.start(self._laid_out(pod, container), log, 0, {}).wait(PATIENCE) == 0, tail(log)
+        assert self.runner.start(self._laid_out(pod, container), log, 0, {}).wait(PATIENCE) == code, tail(log)
         return log.read_text(encoding="utf-8")
 
     def start(self, *deployments: str) -> None:
