@@ -225,7 +225,7 @@ def test_whom_docker_waits_for_either_stays_or_ends_well() -> None:
 def test_every_command_that_the_guide_gives_names_a_service_of_the_file() -> None:
     guide = (FILE.parent / "README.md").read_text(encoding="utf-8").partition("compose.yaml 单机部署\n")[2]
     text = guide.partition("\n## ")[0] + FILE.read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(?:run --rm|logs|restart)(?: -T| --entrypoint \S+)* ([a-z-]+)", text))
+    named = set(re.findall(r"\b(?:run --rm|logs|restart)(?: -T| -v \S+| --entrypoint \S+)* ([a-z-]+)", text))
     assert {"xinhuo", "hand-out", "topology", "awards-api"} <= named
     assert named <= set(read()["services"])
 

@@ -114,6 +114,21 @@ def test_little_room_on_the_disk_is_found(tmp_path: Path) -> None:
     assert "disk.full" not in codes(machine.check_disk(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("environment", "keeps"),
+    [
+        ({}, True),
+        ({"DATABASE_URL": "postgresql://db/xinhuo"}, False),
+        ({"NOTICES_DATABASE_URL": "postgresql://db/xinhuo"}, True),
+        ({f"{name.upper()}_DATABASE_URL": "postgresql://db/xinhuo" for name in SERVICES}, False),
+    ],
+)
+def test_the_disk_of_the_data_folder_matters_where_a_service_has_the_embedded_database(
+    environment: dict[str, str], keeps: bool
+) -> None:
+    assert machine.keeps_data(config.load(environment)) is keeps
+
+
 # The databases
 
 HEALTHY = Server(

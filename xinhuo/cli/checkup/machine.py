@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from xinhuo.chassis.config import Settings
+from xinhuo.chassis.config import SERVICES, Settings
 from xinhuo.chassis.key_file import load_keys
 from xinhuo.chassis.security import BadKeyFile
 
@@ -26,7 +26,13 @@ def check(environment: Mapping[str, str], settings: Settings) -> Iterator[Findin
     yield from check_versions(metadata.requires("xinhuo") or [], metadata.version, sys.version_info[:2])
     if settings.key_command is None:
         yield from check_key(build.key_path(settings))
-    yield from check_disk(settings.data)
+    if keeps_data(settings):
+        yield from check_disk(settings.data)
+
+
+def keeps_data(settings: Settings) -> bool:
+    """Return whether the data folder grows: the embedded database lies in it, for a service without another."""
+    return settings.database_url is None and not settings.service_database_urls.keys() >= set(SERVICES)
 
 
 def check_wait_function(environment: Mapping[str, str]) -> Iterator[Finding]:
