@@ -78,7 +78,7 @@ _ACKNOWLEDGED = sa.text(
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: As many records are in one request of a batch.
 BATCH = 500
-#: As many are logged before anything is measured.
+#: As many are logged after each start, before anything is measured: statements are prepared, plans and caches made.
 _WARM_UP = 2000
 
 
@@ -120,7 +120,6 @@ class System:
         key = installing.key_of_role(self.settings, "bench", "unit_operator", unit=OFFICE)
         self.bearer = KeyBearer(f"http://127.0.0.1:{self._portal_port}", key)
         self.start()
-        self.single(_WARM_UP)
         assert self.settings.database_url is not None
         # What autovacuum does within the first minute: plans made for empty tables would be kept until then.
         alone(self.settings.database_url, "ANALYZE")
@@ -134,11 +133,12 @@ class System:
         self.engine.dispose()
 
     def start(self) -> None:
-        """Start the processes and wait until all are ready."""
+        """Start the processes, wait until all are ready, and warm them up."""
         ports = [self._start(name, role) for name, role in self._roles]
         self._ports = [port for role, port in zip(self._roles, ports, strict=True) if role == ("volunteers", "api")]
         for (name, role), port in zip(self._roles, ports, strict=True):
             wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
+        self.single(_WARM_UP)
 
     def stop(self) -> None:
         """Stop the processes."""
