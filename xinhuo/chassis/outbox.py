@@ -20,6 +20,9 @@ _PENDING = "xinhuo_recorded_events"
 #: As many events are written before the commit: a hundred thousand of them at once would fill the memory.
 _MANY = 1000
 _REHEARSING = "xinhuo_rehearsing"
+#: Has the first of a backlog read off an index in its order. By the statistics nothing waits, so that PostgreSQL would
+#: rather read and sort the whole of it, each time again.
+IN_ORDER = sa.text("SELECT set_config('enable_sort', 'off', :until_commit)")
 
 _INSERT_AND_WAKE = sa.text(
     """

@@ -22,6 +22,7 @@ from xinhuo.contracts import codec
 
 from . import faultpoints, logs, metrics, trace
 from .db import Database, DatabaseUnavailable
+from .outbox import IN_ORDER
 from .pressure import Pressure
 from .roundtrips import execute
 from .topology import PUBLIC_EXCHANGE, events_exchange, routing_key
@@ -126,6 +127,7 @@ class Relay:
                         return
                 silent = round(SILENT_SECONDS * 1000)
                 connection.execute(sa.text(f"SET idle_session_timeout = {silent}"))
+                connection.execute(IN_ORDER, {"until_commit": False})
                 self.active = True
                 log.info("relay_active", lane=self.lane, service=self.db.service)
                 connection.execute(sa.text(f"LISTEN xinhuo_outbox_{self.db.service}"))

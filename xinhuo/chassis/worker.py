@@ -16,6 +16,7 @@ from . import jobs, ladder, logs, metrics, migrations, parked
 from .db import database_now
 from .errors import Unavailable
 from .markers import Job, Subscription, marked
+from .outbox import IN_ORDER
 from .service import Service
 from .topology import queue_name
 from .wire import TIME_IN_FUTURE, Broken, Incoming, open_message
@@ -152,6 +153,7 @@ class Worker:
         service = self.service.name
         with self.db.transaction() as session:
             database_now(session)  # by which events and ids are dated until the next round
+            session.execute(IN_ORDER, {"until_commit": True})
             pending, oldest, uncopied = session.execute(
                 sa.text(
                     "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(recorded_at)), 0),"

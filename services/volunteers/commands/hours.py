@@ -48,14 +48,25 @@ _ABOVE = sa.text(
     SELECT unit, code FROM above
     """
 )
+#: Spans of a volunteer do not overlap: of those that begin before a window only the last one can reach into it. Each
+#: is looked up by its beginning; joined, the planner reads all spans of everybody while the table is small.
 _SPANS = sa.text(
     """
     SELECT span.volunteer_id, lower(span.span), upper(span.span), span.activity_id, span.served_on, span.minutes,
         span.entry_id
     FROM unnest(CAST(:volunteers AS uuid[]), CAST(:lows AS timestamptz[]), CAST(:highs AS timestamptz[]))
         AS wanted (volunteer_id, low, high)
-    JOIN service_spans AS span
-        ON span.volunteer_id = wanted.volunteer_id AND span.span && tstzrange(wanted.low, wanted.high)
+    CROSS JOIN LATERAL (
+        (SELECT * FROM service_spans AS within
+            WHERE within.volunteer_id = wanted.volunteer_id
+                AND lower(within.span) >= wanted.low AND lower(within.span) < wanted.high
+            ORDER BY lower(within.span))
+        UNION ALL
+        (SELECT * FROM service_spans AS before
+            WHERE before.volunteer_id = wanted.volunteer_id AND lower(before.span) < wanted.low
+            ORDER BY lower(before.span) DESC LIMIT 1)
+    ) AS span
+    WHERE upper(span.span) > wanted.low
     """
 )
 _ENTER = sa.text(

@@ -317,6 +317,43 @@ def test_the_more_a_small_batch_held_the_longer_the_next_one_gathers(taken: int,
     assert relay.gather_seconds(taken) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("lane", ["inside", "public"])
+def test_the_first_of_a_backlog_are_read_without_the_rest_of_it(db: Database, lane: str) -> None:
+    record(db, *["a"] * 3000)
+    if lane == "public":
+        execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
+    take = Relay(db, Collecting(), lane=lane)._take
+
+    def rows_read(connection: sa.Connection) -> int:
+        asked = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {take.text}")
+        plans = [connection.execute(asked, {"held": [], "batch": relay.BATCH}).scalar_one()[0]["Plan"]]
+        read = 0
+        while plans:
+            plan = plans.pop()
+            plans += plan.get("Plans", [])
+            read += "Relation Name" in plan and round(plan["Actual Rows"])
+        return read
+
+    with db.engine.connect() as connection:
+        assert rows_read(connection) == 3000, "what the planner makes of statistics by which nothing waits"
+        connection.execute(outbox.IN_ORDER, {"until_commit": True})
+        assert rows_read(connection) == relay.BATCH
+
+
+def test_a_relay_has_its_session_read_in_order(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    publish_batch = Relay.publish_batch
+
+    def look(self: Relay, connection: sa.Connection) -> int:
+        seen.append(connection.execute(sa.text("SHOW enable_sort")).scalar_one())
+        return publish_batch(self, connection)
+
+    monkeypatch.setattr(Relay, "publish_batch", look)
+    with running(Relay(db, Collecting())):
+        wait_for(lambda: seen, what="the relay to look for events")
+    assert set(seen) == {"off"}
+
+
 @pytest.mark.parametrize(("count", "pressed"), [(0, False), (19, False), (20, True)])
 def test_only_a_large_batch_presses_the_inside_lane(db: Database, count: int, pressed: bool) -> None:
     one = Relay(db, Collecting())
