@@ -91,7 +91,7 @@ fuzz: ## Send thousands of requests to each route of each service (ARGS="--reque
 .PHONY: nightly
 nightly: ## Run the long tests: all on threads, ten seeds, power cuts, a cluster (ARGS="-k cluster")
 	@tools/install.sh dev
-	@exec $(BIN)/python -m tests.run --stage threads-all --stage nightly $(ARGS)
+	@exec $(BIN)/python -m tests.run --stage threads-all --stage other-versions-all --stage nightly $(ARGS)
 
 .PHONY: lock
 lock: ## Resolve the requirements anew into requirements/*.txt, with hashes (ARGS="--upgrade")
