@@ -302,6 +302,36 @@ def test_who_was_erased_after_the_backup_is_erased_again_and_never_known(
     assert rows(elsewhere, "SELECT count(*) FROM volunteers.person_keys") == [(2,)]
 
 
+#: Runs a command where a folder cannot be written to, not even by root.
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+
+
+def test_from_a_disk_that_cannot_be_written_to_a_backup_comes_back_and_who_was_erased_is_kept_in_the_data_folder(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path
+) -> None:
+    gone = str(office.people[0])
+    disk, data, later = (tmp_path / name for name in ("disk", "data", "later"))
+    later.mkdir()
+    shutil.copytree(office.backups / made["name"], disk / made["name"])
+    settings = {**office.settings, "XINHUO_DATA": str(data)}
+    arguments = ("restore", "--folder", str(disk), "--identity", str(office.safe), "--service", "notices")
+    unshare = ["unshare", "--mount", "--map-root-user", "bash", "-c", READ_ONLY, str(disk), XINHUO, "backup"]
+    execute(elsewhere, "CREATE SCHEMA awards", "CREATE TABLE awards.erased_persons (volunteer_id uuid)")
+    execute(elsewhere, f"INSERT INTO awards.erased_persons VALUES ('{gone}')")  # noqa: S608
+
+    ended = subprocess.run(
+        [*unshare, *arguments], env=clean_environment({**settings, "DATABASE_URL": elsewhere}), capture_output=True,
+        encoding="utf-8", check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"who was erased is kept in {data}/erasures.txt" in ended.stderr
+    assert (data / "erasures.txt").read_text() == f"{gone}\n"
+    assert [path.name for path in disk.iterdir()] == [made["name"]]
+    taken_in = office.run("erasures", "--folder", str(later), "--json", XINHUO_DATA=str(data)).figures
+    assert (taken_in["new"], (later / "erasures.txt").read_text()) == (1, f"{gone}\n")
+
+
 def test_the_list_of_erasures_grows_by_itself_and_survives_a_line_cut_in_half(office: Office, tmp_path: Path) -> None:
     journal = tmp_path / "erasures.txt"
     one, other = (f"00000000-0000-7000-8000-00000000000{number}" for number in (1, 2))

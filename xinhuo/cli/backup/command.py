@@ -240,6 +240,8 @@ def restore(
                         typer.echo(line, err=True)
                     _show_moved(progress.moved, err=True)
                     raise
+                finally:
+                    _show_kept(progress.kept, folder)
     if done is None:
         if as_json:
             print_json({"dry_run": True, "name": manifest.name, "services": list(wanted.services)})
@@ -253,6 +255,7 @@ def restore(
                 "services": list(wanted.services),
                 "moved": progress.moved,
                 "asked_for_erasures": list(done.asked),
+                "erasures_kept_in": str(progress.kept),
                 **done.settled.as_json(),
             }
         )
@@ -339,6 +342,16 @@ def _services(given: list[str] | None) -> tuple[str, ...]:
     from xinhuo.cli.main import known_service
 
     return tuple(known_service(name) for name in given or ())
+
+
+def _show_kept(kept: Path | None, folder: Path) -> None:
+    if kept not in (None, folder):
+        typer.echo(
+            f"{folder} 不可写：已删除的人的编号记在 {kept}/erasures.txt，请保留，以后的备份会带上 / "
+            f"{folder} cannot be written to: who was erased is kept in {kept}/erasures.txt; keep that file, the next "
+            "backups take it in",
+            err=True,
+        )
 
 
 def _show_moved(moved: "dict[str, str]", *, err: bool = False) -> None:

@@ -49,8 +49,8 @@ class Known:
 
 
 def known(settings: Settings) -> Known:
-    """Ask every service that can still be read who was erased."""
-    persons: set[UUID] = set()
+    """Ask every service that can still be read who was erased, and the journal in the data folder."""
+    persons = set(read_journal(settings.data))
     asked = []
     for service, statement in _KNOWN_BY.items():
         [place] = places(settings, (service,))
@@ -107,6 +107,20 @@ def keep(folder: Path, persons: Iterable[UUID]) -> int:
         os.fsync(file.fileno())
     sets.sync(folder)
     return len(new)
+
+
+def keep_somewhere(folder: Path, settings: Settings, persons: Iterable[UUID]) -> Path:
+    """Add persons to the journal of a folder, or of the data folder where that one cannot be written to; return which.
+
+    From the data folder they come to the next folder of backups: ``known`` reads it.
+    """
+    try:
+        keep(folder, persons)
+    except OSError:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep(settings.data, persons)
+        return settings.data
+    return folder
 
 
 def erase_again(service: str, session: Session, persons: Iterable[UUID]) -> int:

@@ -60,6 +60,8 @@ class Progress:
     """The services that are back, and fit to be worked on."""
     moved: dict[str, str] = field(default_factory=dict)
     """The schemas that were in the way, and what they are called now."""
+    kept: Path | None = None
+    """The folder whose list of erasures names whoever was erased."""
     half: list[str] = field(default_factory=list)
     """What could not be undone: no service can use it, for its role was not let in."""
 
@@ -91,7 +93,8 @@ def restore(settings: Settings, wanted: Wanted, progress: Progress) -> Restored:
     check(settings, wanted)
     known = erasures.known(settings)
     persons = known.persons | erasures.read_journal(wanted.folder)
-    erasures.keep(wanted.folder, persons)  # what is moved out of the way may be dropped before the next disaster
+    # What is moved out of the way may be dropped before the next disaster.
+    progress.kept = erasures.keep_somewhere(wanted.folder, settings, persons)
     name = wanted.manifest.name
     taken_at = min(wanted.manifest.part_of(service).taken_at for service in wanted.services)
     settled = Settled(taken_at)
