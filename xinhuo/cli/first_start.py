@@ -87,7 +87,11 @@ def hand_out(folder: Path) -> list[str]:
         _keep(folder / service / "amqp-uri", address.strip().removeprefix("AMQP_URI="))
         _let_in(settings.database_url_of(service), service, (folder / service / "database-url").read_text("ascii"))
     files = {service: folder / service / "service-key" for service in installing.ASKS}
-    if all(file.exists() and time.time() - file.stat().st_mtime < _RENEW_SECONDS for file in files.values()):
+    if (
+        all(file.exists() and time.time() - file.stat().st_mtime < _RENEW_SECONDS for file in files.values())
+        # Of a database that was brought back the portal may know others, or none.
+        and installing.keys_work(settings, [file.read_text("ascii").strip() for file in files.values()])
+    ):
         return []
     for service, key in installing.service_keys(settings).items():
         _keep(files[service], key)
