@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg.rows import dict_row
-from sqlalchemy.exc import DBAPIError
 
 from services.volunteers.commands.erasure import erase
 from tests.support import apt
@@ -35,8 +35,8 @@ from xinhuo.chassis.ladder import Delivery
 from xinhuo.chassis.roles import role_of
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.topology import queue_name
-from xinhuo.cli.backup import programs, restoring, sealed, sets
-from xinhuo.cli.backup.databases import Place
+from xinhuo.cli.backup import programs, restoring, sets
+from xinhuo.cli.build import versions_of
 from xinhuo.cli.exits import Exit
 from xinhuo.contracts import codec
 
@@ -555,6 +555,7 @@ def test_a_restore_that_fails_at_one_service_leaves_others_settled_and_this_one_
     assert "back and fit to be worked on: awards; no other came back" in refused.stderr
     assert rows(elsewhere, there, list(SERVICES)) == [("awards",)]
     assert rows(elsewhere, settled) == [(made["name"],)]
+    assert rows(elsewhere, "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE '%%restoring'") == []
 
     execute(elsewhere, "CREATE SCHEMA volunteers", "CREATE TABLE volunteers.mine ()")
     again = office.restore(*both, "--replace", folder=tmp_path, DATABASE_URL=elsewhere)
@@ -567,29 +568,46 @@ def test_a_restore_that_fails_at_one_service_leaves_others_settled_and_this_one_
     assert "nothing was changed" in nothing.stderr
 
 
-@pytest.mark.parametrize("after", ["pg_restore", "upgrade"])
-def test_a_restore_that_was_killed_leaves_what_no_service_can_use(
-    office: Office, made: dict[str, Any], elsewhere: str, after: str
-) -> None:
-    manifest = sets.find(office.backups, made["name"])
-    part, folder = manifest.part_of("awards"), office.backups / made["name"]
-    identities = sealed.read_identities(office.safe)
-    bring = restoring.bring_back if after == "upgrade" else fill
-    bring(elsewhere, part, folder, identities)  # and then the process is gone
+#: A command that is killed when the restore calls what is named first; what it does before, it has done.
+KILLED = """
+import functools, os, signal, sys
+from xinhuo.cli.backup import restoring
+from xinhuo.cli.main import app
+*owner, name = sys.argv.pop(1).split(".")
+setattr(functools.reduce(getattr, owner, restoring), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+app()
+"""
 
-    db = Database(elsewhere, "awards", application="xinhuo-backup")
+
+@pytest.mark.parametrize("at", ["bring_back", "migrations.upgrade", "_let_in"])
+def test_what_a_killed_restore_left_no_service_can_use_and_no_upgrade_lets_it_in(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path, at: str
+) -> None:
+    copied_with_a_wrong_head(office, made, tmp_path, "volunteers")
+    settings = {**office.settings, "DATABASE_URL": elsewhere}
+    only = ("--folder", str(office.backups), "--identity", str(office.safe), "--service", "volunteers")
+    command = [sys.executable, "-c", KILLED, at, "backup", "restore", *only]
+    killed = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    failed = office.restore("--service", "volunteers", "--replace", folder=tmp_path, DATABASE_URL=elsewhere)
+    refused = [called("db", "upgrade", "volunteers", *dry, settings=settings) for dry in ((), ("--dry-run",))]
+    others = called("db", "upgrade", "notices", settings=settings)
+    allowed = rows(elsewhere, "SELECT has_schema_privilege('xinhuo_volunteers', to_regnamespace('volunteers'), 'USAGE')")
+    again = office.restore("--service", "volunteers", "--replace", DATABASE_URL=elsewhere)
+    upgraded = called("db", "upgrade", "volunteers", settings=settings)
+
+    says = "xinhuo backup restore --service volunteers --replace"
+    assert failed.code == Exit.REFUSED
+    assert [(one.code, one.stderr.count(says)) for one in refused] == [(Exit.REFUSED, 2)] * 2
+    assert others.code == 0, others.stderr
+    assert allowed != [(True,)]
+    assert (again.code, upgraded.code) == (0, 0), again.stderr + upgraded.stderr
+    db = Database(elsewhere, "volunteers", application="xinhuo-backup")
     try:
-        with pytest.raises(DBAPIError, match="permission denied for schema awards"):
-            migrations.tables_of_service(db)
-        assert office.restore("--service", "awards", DATABASE_URL=elsewhere).code == Exit.REFUSED
-        assert office.restore("--service", "awards", "--replace", DATABASE_URL=elsewhere).code == 0
-        assert migrations.tables_of_service(db).revision == part.revision
+        assert migrations.tables_of_service(db).revision == migrations.head(versions_of("volunteers"))
     finally:
         db.close()
-
-
-def fill(url: str, part: sets.Part, folder: Path, identities: Any) -> None:
-    restoring._fill(Place(url, (part.service,)), part, folder, identities)
 
 
 def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(

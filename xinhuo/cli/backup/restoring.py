@@ -215,8 +215,11 @@ def _tables(connection: "psycopg.Connection[Any]", service: str) -> int:
 
 @contextmanager
 def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator[None]:
-    """Have no schema of the service there; if the block fails all is as it was: what was there has its name again."""
-    schema = sql.Identifier(service)
+    """Have no schema of the service there; if the block fails all is as it was: what was there has its name again.
+
+    From here until the service is let in, ``xinhuo db upgrade`` refuses: it would let it in.
+    """
+    schema, mark_of = sql.Identifier(service), sql.Identifier(roles.mark(service))
     progress.begun = True
     with connected(place) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public")
@@ -225,6 +228,8 @@ def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(schema))
         else:
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(schema, sql.Identifier(aside)))
+        again = connection.execute("SELECT to_regnamespace(%s)", (roles.mark(service),)).fetchone() != (None,)
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(mark_of))
     if aside is not None:
         progress.moved[service] = aside
     progress.half.append(service)
@@ -235,6 +240,8 @@ def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
             if aside is not None:
                 connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(aside), schema))
+            if not again:  # what an earlier restore left is as half as it was
+                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(mark_of))
         progress.moved.pop(service, None)
         progress.half.remove(service)
         raise
