@@ -296,7 +296,9 @@ def test_who_was_erased_after_the_backup_is_erased_again_and_never_known(
         drop_database(url)
 
     # Where nothing of it is left: the list beside the backups knows.
-    alone = office.restore(name, "--json", folder=folder, DATABASE_URL=elsewhere).figures
+    ended = office.restore(name, "--json", folder=folder, DATABASE_URL=elsewhere)
+    alone = ended.figures
+    assert "after erasures.txt was last written" in ended.stderr
     assert (alone["erased_again"], alone["asked_for_erasures"]) == (1, [])
     assert rows(elsewhere, known, gone) == [(0,)]
     assert rows(elsewhere, "SELECT count(*) FROM volunteers.person_keys") == [(2,)]
@@ -332,6 +334,42 @@ def test_from_a_disk_that_cannot_be_written_to_a_backup_comes_back_and_who_was_e
     assert (taken_in["new"], (later / "erasures.txt").read_text()) == (1, f"{gone}\n")
 
 
+AWAY = "postgresql://x:y@127.0.0.1:9/z"
+
+
+@pytest.mark.parametrize(
+    ("service", "away", "begins"),
+    [("awards", "volunteers", False), ("volunteers", "notify", False), ("awards", "notify", True)],
+)
+def test_nothing_is_brought_back_while_somebody_who_was_erased_could_be_missed(
+    office: Office, made: dict[str, Any], elsewhere: str, service: str, away: str, begins: bool
+) -> None:
+    urls = {"DATABASE_URL": elsewhere, "VOLUNTEERS_DATABASE_URL": office.url if service == "awards" else elsewhere}
+    settings = {**urls, f"{away.upper()}_DATABASE_URL": AWAY}
+    restore = ("--service", service, "--dry-run")
+
+    restored = office.restore(*restore, **settings)
+    anyway = [] if begins else [office.restore(*restore[:-1], **settings), settle(office, service, **settings)]
+
+    assert restored.code == (0 if begins else Exit.UNAVAILABLE), restored.stderr
+    assert [one.code for one in anyway] == [Exit.UNAVAILABLE] * len(anyway)
+    assert [one for one in anyway if f"{away} could not be asked who was erased" not in one.stderr] == []
+    assert rows(elsewhere, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY(%s)", list(SERVICES)) == [(0,)]
+
+
+def test_volunteers_that_went_back_itself_is_not_asked_alone_who_was_erased(office: Office, elsewhere: str) -> None:
+    without = office.run("settle", "--back-to", "2026-03-01T08:00+08:00")
+    told = settle(office, "volunteers", "--dry-run", DATABASE_URL=elsewhere)
+
+    assert (without.code, "--folder" in without.stderr) == (Exit.USAGE, True)
+    assert (told.code, "after erasures.txt was last written" in told.stderr) == (0, True)
+
+
+def settle(office: Office, service: str, *more: str, **settings: str) -> Ended:
+    back_to = ("--back-to", datetime.now(UTC).isoformat(), "--folder", str(office.backups))
+    return office.run("settle", *back_to, "--service", service, *more, **settings)
+
+
 def test_the_list_of_erasures_grows_by_itself_and_survives_a_line_cut_in_half(office: Office, tmp_path: Path) -> None:
     journal = tmp_path / "erasures.txt"
     one, other = (f"00000000-0000-7000-8000-00000000000{number}" for number in (1, 2))
@@ -348,7 +386,7 @@ def test_the_list_of_erasures_grows_by_itself_and_survives_a_line_cut_in_half(of
 
     assert [first["new"], again["new"], dry["new"], after["new"]] == [1, 0, 1, 1]
     assert {one, other} <= set(journal.read_text().split())
-    away = office.run(*arguments, DATABASE_URL="postgresql://x:y@127.0.0.1:9/z")
+    away = office.run(*arguments, DATABASE_URL=AWAY)
     assert away.code == Exit.UNAVAILABLE
 
 
@@ -593,7 +631,9 @@ def test_what_a_killed_restore_left_no_service_can_use_and_no_upgrade_lets_it_in
     failed = office.restore("--service", "volunteers", "--replace", folder=tmp_path, DATABASE_URL=elsewhere)
     refused = [called("db", "upgrade", "volunteers", *dry, settings=settings) for dry in ((), ("--dry-run",))]
     others = called("db", "upgrade", "notices", settings=settings)
-    allowed = rows(elsewhere, "SELECT has_schema_privilege('xinhuo_volunteers', to_regnamespace('volunteers'), 'USAGE')")
+    allowed = rows(
+        elsewhere, "SELECT has_schema_privilege('xinhuo_volunteers', to_regnamespace('volunteers'), 'USAGE')"
+    )
     again = office.restore("--service", "volunteers", "--replace", DATABASE_URL=elsewhere)
     upgraded = called("db", "upgrade", "volunteers", settings=settings)
 
@@ -620,12 +660,13 @@ def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(
         " WHERE id = (SELECT id FROM awards.outbox ORDER BY seq LIMIT 1)",
         "ALTER TABLE volunteers.outbox RENAME TO away",
     )
-    settle = ("settle", "--back-to", datetime.now(UTC).isoformat(), "--service", "awards", "--service", "volunteers")
+    settle = ("settle", "--back-to", datetime.now(UTC).isoformat(), "--folder", str(office.backups))
+    both = ("--service", "awards", "--service", "volunteers", "--json")
 
-    failed = office.run(*settle, "--json", DATABASE_URL=elsewhere)
+    failed = office.run(*settle, *both, DATABASE_URL=elsewhere)
     waiting = rows(elsewhere, "SELECT count(*) FROM awards.outbox WHERE published_at IS NULL")
     execute(elsewhere, "ALTER TABLE volunteers.away RENAME TO outbox")
-    again = office.run(*settle, "--json", DATABASE_URL=elsewhere).figures
+    again = office.run(*settle, *both, DATABASE_URL=elsewhere).figures
 
     assert (failed.code != 0, waiting) == (True, [(0,)])
     assert again["unsent"] == {"awards": 0, "volunteers": 0}

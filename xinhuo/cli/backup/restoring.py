@@ -83,18 +83,16 @@ class Progress:
 class Restored:
     """What came of it."""
 
-    asked: tuple[str, ...]
-    """The services that could still be asked who was erased."""
+    known: erasures.Known
+    """Who was erased, and whom that was asked of."""
     settled: Settled
 
 
 def restore(settings: Settings, wanted: Wanted, progress: Progress) -> Restored:
     """Bring services back from a set, each settled or not at all. Raises BackupRefused; ``progress`` tells the rest."""
-    check(settings, wanted)
-    known = erasures.known(settings)
-    persons = known.persons | erasures.read_journal(wanted.folder)
+    known = check(settings, wanted)
     # What is moved out of the way may be dropped before the next disaster.
-    progress.kept = erasures.keep_somewhere(wanted.folder, settings, persons)
+    progress.kept = erasures.keep_somewhere(wanted.folder, settings, known.persons)
     name = wanted.manifest.name
     taken_at = min(wanted.manifest.part_of(service).taken_at for service in wanted.services)
     settled = Settled(taken_at)
@@ -102,14 +100,14 @@ def restore(settings: Settings, wanted: Wanted, progress: Progress) -> Restored:
         for service in place.services:
             with _room(place, service, name.lower().replace("-", "_"), progress):
                 bring_back(place.url, wanted.manifest.part_of(service), wanted.folder / name, wanted.identities)
-                _let_in(settings, wanted, service, persons, settled)
+                _let_in(settings, wanted, service, known.persons, settled)
             progress.settled.append(service)
     settled.since = replay_from(settings, wanted.services, taken_at)
-    return Restored(known.asked, settled)
+    return Restored(known, settled)
 
 
-def check(settings: Settings, wanted: Wanted) -> None:
-    """Raise BackupRefused for whatever would go wrong: nothing was changed by then."""
+def check(settings: Settings, wanted: Wanted) -> erasures.Known:
+    """Raise BackupRefused for whatever would go wrong: nothing was changed by then; return who was erased."""
     parts = [wanted.manifest.part_of(service) for service in wanted.services]
     one = sets.Manifest(**{**_fields(wanted.manifest), "parts": tuple(parts)})
     if found := sets.problems(wanted.folder, one):
@@ -135,6 +133,7 @@ def check(settings: Settings, wanted: Wanted) -> None:
                 f"there are tables of {names} in {place.shown}: --replace renames them first, and deletes nothing",
             )
     refuse_running(settings, wanted.services)
+    return erasures.known_of_all(settings, wanted.services, wanted.folder)
 
 
 def _fields(manifest: sets.Manifest) -> dict[str, Any]:
