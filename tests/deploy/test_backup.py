@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg.rows import dict_row
-from sqlalchemy.exc import DBAPIError
 
 from services.volunteers.commands.erasure import erase
 from tests.support import apt
@@ -35,8 +35,8 @@ from xinhuo.chassis.ladder import Delivery
 from xinhuo.chassis.roles import role_of
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.topology import queue_name
-from xinhuo.cli.backup import programs, restoring, sealed, sets
-from xinhuo.cli.backup.databases import Place
+from xinhuo.cli.backup import programs, restoring, sets
+from xinhuo.cli.build import versions_of
 from xinhuo.cli.exits import Exit
 from xinhuo.contracts import codec
 
@@ -296,10 +296,78 @@ def test_who_was_erased_after_the_backup_is_erased_again_and_never_known(
         drop_database(url)
 
     # Where nothing of it is left: the list beside the backups knows.
-    alone = office.restore(name, "--json", folder=folder, DATABASE_URL=elsewhere).figures
+    ended = office.restore(name, "--json", folder=folder, DATABASE_URL=elsewhere)
+    alone = ended.figures
+    assert "after erasures.txt was last written" in ended.stderr
     assert (alone["erased_again"], alone["asked_for_erasures"]) == (1, [])
     assert rows(elsewhere, known, gone) == [(0,)]
     assert rows(elsewhere, "SELECT count(*) FROM volunteers.person_keys") == [(2,)]
+
+
+#: Runs a command where a folder cannot be written to, not even by root.
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+
+
+def test_from_a_disk_that_cannot_be_written_to_a_backup_comes_back_and_who_was_erased_is_kept_in_the_data_folder(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path
+) -> None:
+    gone = str(office.people[0])
+    disk, data, later = (tmp_path / name for name in ("disk", "data", "later"))
+    later.mkdir()
+    shutil.copytree(office.backups / made["name"], disk / made["name"])
+    settings = {**office.settings, "XINHUO_DATA": str(data)}
+    arguments = ("restore", "--folder", str(disk), "--identity", str(office.safe), "--service", "notices")
+    unshare = ["unshare", "--mount", "--map-root-user", "bash", "-c", READ_ONLY, str(disk), XINHUO, "backup"]
+    execute(elsewhere, "CREATE SCHEMA awards", "CREATE TABLE awards.erased_persons (volunteer_id uuid)")
+    execute(elsewhere, f"INSERT INTO awards.erased_persons VALUES ('{gone}')")  # noqa: S608
+
+    ended = subprocess.run(
+        [*unshare, *arguments], env=clean_environment({**settings, "DATABASE_URL": elsewhere}), capture_output=True,
+        encoding="utf-8", check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"who was erased is kept in {data}/erasures.txt" in ended.stderr
+    assert (data / "erasures.txt").read_text() == f"{gone}\n"
+    assert [path.name for path in disk.iterdir()] == [made["name"]]
+    taken_in = office.run("erasures", "--folder", str(later), "--json", XINHUO_DATA=str(data)).figures
+    assert (taken_in["new"], (later / "erasures.txt").read_text()) == (1, f"{gone}\n")
+
+
+AWAY = "postgresql://x:y@127.0.0.1:9/z"
+
+
+@pytest.mark.parametrize(
+    ("service", "away", "begins"),
+    [("awards", "volunteers", False), ("volunteers", "notify", False), ("awards", "notify", True)],
+)
+def test_nothing_is_brought_back_while_somebody_who_was_erased_could_be_missed(
+    office: Office, made: dict[str, Any], elsewhere: str, service: str, away: str, begins: bool
+) -> None:
+    urls = {"DATABASE_URL": elsewhere, "VOLUNTEERS_DATABASE_URL": office.url if service == "awards" else elsewhere}
+    settings = {**urls, f"{away.upper()}_DATABASE_URL": AWAY}
+    restore = ("--service", service, "--dry-run")
+
+    restored = office.restore(*restore, **settings)
+    anyway = [] if begins else [office.restore(*restore[:-1], **settings), settle(office, service, **settings)]
+
+    assert restored.code == (0 if begins else Exit.UNAVAILABLE), restored.stderr
+    assert [one.code for one in anyway] == [Exit.UNAVAILABLE] * len(anyway)
+    assert [one for one in anyway if f"{away} could not be asked who was erased" not in one.stderr] == []
+    assert rows(elsewhere, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY(%s)", list(SERVICES)) == [(0,)]
+
+
+def test_volunteers_that_went_back_itself_is_not_asked_alone_who_was_erased(office: Office, elsewhere: str) -> None:
+    without = office.run("settle", "--back-to", "2026-03-01T08:00+08:00")
+    told = settle(office, "volunteers", "--dry-run", DATABASE_URL=elsewhere)
+
+    assert (without.code, "--folder" in without.stderr) == (Exit.USAGE, True)
+    assert (told.code, "after erasures.txt was last written" in told.stderr) == (0, True)
+
+
+def settle(office: Office, service: str, *more: str, **settings: str) -> Ended:
+    back_to = ("--back-to", datetime.now(UTC).isoformat(), "--folder", str(office.backups))
+    return office.run("settle", *back_to, "--service", service, *more, **settings)
 
 
 def test_the_list_of_erasures_grows_by_itself_and_survives_a_line_cut_in_half(office: Office, tmp_path: Path) -> None:
@@ -318,7 +386,7 @@ def test_the_list_of_erasures_grows_by_itself_and_survives_a_line_cut_in_half(of
 
     assert [first["new"], again["new"], dry["new"], after["new"]] == [1, 0, 1, 1]
     assert {one, other} <= set(journal.read_text().split())
-    away = office.run(*arguments, DATABASE_URL="postgresql://x:y@127.0.0.1:9/z")
+    away = office.run(*arguments, DATABASE_URL=AWAY)
     assert away.code == Exit.UNAVAILABLE
 
 
@@ -525,6 +593,7 @@ def test_a_restore_that_fails_at_one_service_leaves_others_settled_and_this_one_
     assert "back and fit to be worked on: awards; no other came back" in refused.stderr
     assert rows(elsewhere, there, list(SERVICES)) == [("awards",)]
     assert rows(elsewhere, settled) == [(made["name"],)]
+    assert rows(elsewhere, "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE '%%restoring'") == []
 
     execute(elsewhere, "CREATE SCHEMA volunteers", "CREATE TABLE volunteers.mine ()")
     again = office.restore(*both, "--replace", folder=tmp_path, DATABASE_URL=elsewhere)
@@ -537,29 +606,48 @@ def test_a_restore_that_fails_at_one_service_leaves_others_settled_and_this_one_
     assert "nothing was changed" in nothing.stderr
 
 
-@pytest.mark.parametrize("after", ["pg_restore", "upgrade"])
-def test_a_restore_that_was_killed_leaves_what_no_service_can_use(
-    office: Office, made: dict[str, Any], elsewhere: str, after: str
-) -> None:
-    manifest = sets.find(office.backups, made["name"])
-    part, folder = manifest.part_of("awards"), office.backups / made["name"]
-    identities = sealed.read_identities(office.safe)
-    bring = restoring.bring_back if after == "upgrade" else fill
-    bring(elsewhere, part, folder, identities)  # and then the process is gone
+#: A command that is killed when the restore calls what is named first; what it does before, it has done.
+KILLED = """
+import functools, os, signal, sys
+from xinhuo.cli.backup import restoring
+from xinhuo.cli.main import app
+*owner, name = sys.argv.pop(1).split(".")
+setattr(functools.reduce(getattr, owner, restoring), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+app()
+"""
 
-    db = Database(elsewhere, "awards", application="xinhuo-backup")
+
+@pytest.mark.parametrize("at", ["bring_back", "migrations.upgrade", "_let_in"])
+def test_what_a_killed_restore_left_no_service_can_use_and_no_upgrade_lets_it_in(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path, at: str
+) -> None:
+    copied_with_a_wrong_head(office, made, tmp_path, "volunteers")
+    settings = {**office.settings, "DATABASE_URL": elsewhere}
+    only = ("--folder", str(office.backups), "--identity", str(office.safe), "--service", "volunteers")
+    command = [sys.executable, "-c", KILLED, at, "backup", "restore", *only]
+    killed = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    failed = office.restore("--service", "volunteers", "--replace", folder=tmp_path, DATABASE_URL=elsewhere)
+    refused = [called("db", "upgrade", "volunteers", *dry, settings=settings) for dry in ((), ("--dry-run",))]
+    others = called("db", "upgrade", "notices", settings=settings)
+    allowed = rows(
+        elsewhere, "SELECT has_schema_privilege('xinhuo_volunteers', to_regnamespace('volunteers'), 'USAGE')"
+    )
+    again = office.restore("--service", "volunteers", "--replace", DATABASE_URL=elsewhere)
+    upgraded = called("db", "upgrade", "volunteers", settings=settings)
+
+    says = "xinhuo backup restore --service volunteers --replace"
+    assert failed.code == Exit.REFUSED
+    assert [(one.code, one.stderr.count(says)) for one in refused] == [(Exit.REFUSED, 2)] * 2
+    assert others.code == 0, others.stderr
+    assert allowed != [(True,)]
+    assert (again.code, upgraded.code) == (0, 0), again.stderr + upgraded.stderr
+    db = Database(elsewhere, "volunteers", application="xinhuo-backup")
     try:
-        with pytest.raises(DBAPIError, match="permission denied for schema awards"):
-            migrations.tables_of_service(db)
-        assert office.restore("--service", "awards", DATABASE_URL=elsewhere).code == Exit.REFUSED
-        assert office.restore("--service", "awards", "--replace", DATABASE_URL=elsewhere).code == 0
-        assert migrations.tables_of_service(db).revision == part.revision
+        assert migrations.tables_of_service(db).revision == migrations.head(versions_of("volunteers"))
     finally:
         db.close()
-
-
-def fill(url: str, part: sets.Part, folder: Path, identities: Any) -> None:
-    restoring._fill(Place(url, (part.service,)), part, folder, identities)
 
 
 def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(
@@ -572,12 +660,13 @@ def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(
         " WHERE id = (SELECT id FROM awards.outbox ORDER BY seq LIMIT 1)",
         "ALTER TABLE volunteers.outbox RENAME TO away",
     )
-    settle = ("settle", "--back-to", datetime.now(UTC).isoformat(), "--service", "awards", "--service", "volunteers")
+    settle = ("settle", "--back-to", datetime.now(UTC).isoformat(), "--folder", str(office.backups))
+    both = ("--service", "awards", "--service", "volunteers", "--json")
 
-    failed = office.run(*settle, "--json", DATABASE_URL=elsewhere)
+    failed = office.run(*settle, *both, DATABASE_URL=elsewhere)
     waiting = rows(elsewhere, "SELECT count(*) FROM awards.outbox WHERE published_at IS NULL")
     execute(elsewhere, "ALTER TABLE volunteers.away RENAME TO outbox")
-    again = office.run(*settle, "--json", DATABASE_URL=elsewhere).figures
+    again = office.run(*settle, *both, DATABASE_URL=elsewhere).figures
 
     assert (failed.code != 0, waiting) == (True, [(0,)])
     assert again["unsent"] == {"awards": 0, "volunteers": 0}

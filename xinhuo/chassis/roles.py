@@ -42,10 +42,21 @@ def make(connection: Any, service: str) -> None:
     connection.execute(sa.text(_MAKE.format(role=role_of(service))))
 
 
+def mark(service: str) -> str:
+    """Return the name of an empty schema that is there from the beginning of a restore until the service is let in."""
+    return f"{service}_restoring"
+
+
+def kept_out(connection: Any, service: str) -> bool:
+    """Tell whether a restore of the service was begun and has not ended."""
+    return bool(connection.scalar(sa.text("SELECT to_regnamespace(:name) IS NOT NULL"), {"name": mark(service)}))
+
+
 def admit(session: Any, service: str) -> None:
     """Let the service's role into its schema, in a transaction that works as it; nothing of the schema was usable."""
     role = role_of(service)
     session.execute(sa.text("SET LOCAL ROLE NONE"))
+    session.execute(sa.text(f'DROP SCHEMA IF EXISTS "{mark(service)}"'))
     session.execute(sa.text(f'GRANT USAGE ON SCHEMA "{service}" TO {role}'))
     session.execute(sa.text(f"SET LOCAL ROLE {role}"))
 

@@ -87,7 +87,11 @@ def hand_out(folder: Path) -> list[str]:
         _keep(folder / service / "amqp-uri", address.strip().removeprefix("AMQP_URI="))
         _let_in(settings.database_url_of(service), service, (folder / service / "database-url").read_text("ascii"))
     files = {service: folder / service / "service-key" for service in installing.ASKS}
-    if all(file.exists() and time.time() - file.stat().st_mtime < _RENEW_SECONDS for file in files.values()):
+    if (
+        all(file.exists() and time.time() - file.stat().st_mtime < _RENEW_SECONDS for file in files.values())
+        # Of a database that was brought back the portal may know others, or none.
+        and installing.keys_work(settings, [file.read_text("ascii").strip() for file in files.values()])
+    ):
         return []
     for service, key in installing.service_keys(settings).items():
         _keep(files[service], key)
@@ -95,19 +99,24 @@ def hand_out(folder: Path) -> list[str]:
 
 
 def _let_in(owners_url: str, service: str, services_url: str) -> None:
-    """Make the login of a service, which holds the service's role and nothing else, with the password of its URL."""
+    """Make the login of a service, which holds the service's role and nothing else, with the password of its URL.
+
+    The server is sent what it keeps of the password, not the password: statements stand in logs.
+    """
     import psycopg
     from psycopg import sql
 
     from xinhuo.chassis.roles import role_of
 
     parts = urlsplit(services_url.strip())
-    login, password = sql.Identifier(parts.username or ""), sql.Literal(parts.password or "")
+    user, password = parts.username or "", parts.password or ""
+    login = sql.Identifier(user)
     with psycopg.connect(owners_url.replace("postgresql+psycopg", "postgresql", 1)) as connection:
-        found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [parts.username]).rowcount
+        kept = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
+        found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [user]).rowcount
         verb = sql.SQL("ALTER" if found else "CREATE")
         rights = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD")
-        connection.execute(sql.SQL("{} ROLE {} {} {}").format(verb, login, rights, password))
+        connection.execute(sql.SQL("{} ROLE {} {} {}").format(verb, login, rights, sql.Literal(kept)))
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role_of(service)), login))
 
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from services.portal.commands.accounts import first_admin as make_first_admin
-from services.portal.commands.clients import installation_key
-from services.portal.domain.clients import MOST_DAYS
+from services.portal.commands.clients import installation_key, live_key
+from services.portal.domain.clients import MOST_DAYS, KeyRefused
 from xinhuo.chassis import config
 from xinhuo.chassis.config import Settings
 from xinhuo.chassis.db import database_now
@@ -39,6 +39,17 @@ def service_keys(settings: Settings) -> dict[str, str]:
         return {
             name: installation_key(session, f"service {name}", "service", ASKS[name], days=MOST_DAYS) for name in ASKS
         }
+
+
+def keys_work(settings: Settings, keys: Iterable[str]) -> bool:
+    """Tell whether the portal knows all of these keys, and none has ended."""
+    with portal_of(settings) as (session, _):
+        try:
+            for key in keys:
+                live_key(session, key, database_now(session))
+        except KeyRefused:
+            return False
+    return True
 
 
 def key_of_role(

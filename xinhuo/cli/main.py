@@ -138,6 +138,7 @@ def db_upgrade(
         from xinhuo.chassis import migrations
 
         if dry_run:
+            migrations.check_restored(db)
             return _standing(name, db, versions)
         before, after = migrations.upgrade(db, versions)
         return {"service": name, "from": before, "to": after}
@@ -277,7 +278,7 @@ def explained() -> Iterator[None]:
     """Turn the errors that a person can do something about into one message and an exit code."""
     from xinhuo.chassis.config import BadSettings
     from xinhuo.chassis.db import DatabaseUnavailable, is_outage
-    from xinhuo.chassis.migrations import TablesTooNew
+    from xinhuo.chassis.migrations import HalfRestored, TablesTooNew
     from xinhuo.chassis.security import BadKeyFile
     from xinhuo.chassis.wire import BrokerUnavailable, ManagementRefused
 
@@ -287,7 +288,7 @@ def explained() -> Iterator[None]:
         yield
     except (BadSettings, BadKeyFile, BadSubscription, ManagementRefused) as error:
         fail(Exit.USAGE, str(error))
-    except (TopologyDiffers, TablesTooNew) as error:
+    except (TopologyDiffers, TablesTooNew, HalfRestored) as error:
         fail(Exit.REFUSED, str(error))
     except BrokerUnavailable as error:
         if any(sign in str(error) for sign in _BROKER_SAYS_NO):

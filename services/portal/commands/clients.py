@@ -153,18 +153,8 @@ def installation_key(
 
 def token_for_key(session: Session, keys: Keys, key: str) -> dict[str, Any]:
     """Return an access token for an API key; raises KeyRefused for whatever reason there is."""
-    prefix = prefix_of(key)
-    of = client_keys.c
-    wanted = sa.select(
-        clients, of.secret_hash, of.id.label("key_id"), of.expires_at, of.revoked_at, of.last_used_at
-    ).join(clients, clients.c.id == of.client_id)
-    found = session.execute(wanted.where(of.prefix == (prefix or ""))).mappings().one_or_none()
-    fits = credentials.same(key, found["secret_hash"] if found else _NO_DIGEST)
     now = database_now(session)
-    if not fits or found is None or found["revoked_at"] is not None or found["expires_at"] <= now:
-        raise KeyRefused()
-    if found["state"] != "active":
-        raise KeyRefused()
+    found = live_key(session, key, now)
     if found["last_used_at"] is None or now - found["last_used_at"] >= NOTED:
         _set(session, found["key_id"], last_used_at=now)
     # The key gets no more of the rights of its role than it was given, and may always ask who it is.
@@ -180,6 +170,21 @@ def token_for_key(session: Session, keys: Keys, key: str) -> dict[str, Any]:
         "token_type": "Bearer",
         "expires_in": LIFETIME_SECONDS,
     }
+
+
+def live_key(session: Session, key: str, now: datetime) -> Mapping[Any, Any]:
+    """Return the row of an API key and its client, if both are in use; raises KeyRefused for whatever reason."""
+    of = client_keys.c
+    wanted = sa.select(
+        clients, of.secret_hash, of.id.label("key_id"), of.expires_at, of.revoked_at, of.last_used_at
+    ).join(clients, clients.c.id == of.client_id)
+    found = session.execute(wanted.where(of.prefix == (prefix_of(key) or ""))).mappings().one_or_none()
+    fits = credentials.same(key, found["secret_hash"] if found else _NO_DIGEST)
+    if not fits or found is None or found["revoked_at"] is not None or found["expires_at"] <= now:
+        raise KeyRefused()
+    if found["state"] != "active":
+        raise KeyRefused()
+    return found
 
 
 def _check(client: Mapping[str, Any]) -> None:

@@ -33,6 +33,17 @@ class TablesTooNew(Exception):
         )
 
 
+class HalfRestored(Exception):
+    """A restore of the service was begun and has not ended: what is there is not to be worked on."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(
+            f"{service} 的备份没有恢复完，不能使用，再恢复一次：xinhuo backup restore --service {service} --replace / "
+            f"a restore of {service} has not ended, nothing may use what is there: restore it again, with "
+            f"xinhuo backup restore --service {service} --replace"
+        )
+
+
 @dataclass(frozen=True)
 class Tables:
     """Where a schema is, and the oldest revision whose programs work with it (None: written by an older release)."""
@@ -56,10 +67,13 @@ def upgrade(db: Database, versions: Path, *, enter: bool = True) -> tuple[str | 
 
     Creates the schema and the service's role when they are missing. Several processes may call it at once: one works,
     the others wait. Tables of a later release are left as they are when programs of this one work with them; else it
-    raises TablesTooNew. Without ``enter`` the service is not let in yet (``roles.admit``).
+    raises TablesTooNew. Without ``enter`` the service is not let in yet (``roles.admit``); with it, raises HalfRestored
+    where a restore has not ended.
     """
     with db.as_owner() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        if enter:
+            _check_restored(connection, db.service)
         connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public"))
         connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS "{db.service}"'))
         tables, after = _tables(connection, db.service), head(versions)
@@ -79,6 +93,17 @@ def upgrade(db: Database, versions: Path, *, enter: bool = True) -> tuple[str | 
             _note(connection, db.service, works_from(versions))
         roles.allow(connection, db.service, enter=enter)
         return before, after
+
+
+def check_restored(db: Database) -> None:
+    """Raise HalfRestored where a restore of the service has not ended."""
+    with db.as_owner() as connection:
+        _check_restored(connection, db.service)
+
+
+def _check_restored(connection: sa.Connection, service: str) -> None:
+    if roles.kept_out(connection, service):
+        raise HalfRestored(service)
 
 
 def current(db: Database) -> str | None:

@@ -240,26 +240,31 @@ def restore(
                         typer.echo(line, err=True)
                     _show_moved(progress.moved, err=True)
                     raise
+                finally:
+                    _show_kept(progress.kept, folder)
     if done is None:
         if as_json:
             print_json({"dry_run": True, "name": manifest.name, "services": list(wanted.services)})
         else:
             typer.echo(f"将恢复 / would bring back: {manifest.name}: {', '.join(wanted.services)}")
         return
+    if "volunteers" not in done.known.asked:
+        _show_only_listed()
     if as_json:
         print_json(
             {
                 "name": manifest.name,
                 "services": list(wanted.services),
                 "moved": progress.moved,
-                "asked_for_erasures": list(done.asked),
+                "asked_for_erasures": list(done.known.asked),
+                "erasures_kept_in": str(progress.kept),
                 **done.settled.as_json(),
             }
         )
         return
     typer.echo(f"已恢复 / brought back: {manifest.name}: {', '.join(wanted.services)}")
     _show_moved(progress.moved)
-    asked = ", ".join(done.asked) or "—"
+    asked = ", ".join(done.known.asked) or "—"
     typer.echo(f"已向这些服务和 erasures.txt 询问谁被删除 / asked who was erased: erasures.txt, {asked}")
     _show_settled(done.settled)
 
@@ -293,8 +298,19 @@ def settle(
         settings = config.load(os.environ)
         moment = instant_of(back_to, "--back-to", ZoneInfo(settings.time_zone))
         services = _services(service) or config.SERVICES
-        persons = erasures.known(settings).persons | (erasures.read_journal(folder) if folder else frozenset())
+        back = "volunteers" in services
+        if back and folder is None:
+            fail(
+                Exit.USAGE,
+                "volunteers 也回到了过去，不知道此后谁被删除：请用 --folder 指定 erasures.txt 所在的目录 / "
+                "volunteers went back too and does not know who was erased since: name the "
+                "folder of erasures.txt by --folder",
+            )
+        known = erasures.known_of_all(settings, services, folder)
+        persons = known.persons
         settling.refuse_running(settings, services)
+        if back or "volunteers" not in known.asked:
+            _show_only_listed()
         if dry_run:
             typer.echo(f"已删除的人 / persons erased: {len(persons)}", err=as_json)
             if as_json:
@@ -327,18 +343,33 @@ def keep_erasures(folder: Folder, dry_run: DryRun = False, as_json: Json = False
     else:
         typer.echo(f"新增 / new: {new}，共 / in all: {len(found.persons | there)}")
     if "volunteers" not in found.asked:  # what the others know is kept; but only it knows everybody
-        fail(
-            Exit.UNAVAILABLE,
-            "无法向 volunteers 询问谁被删除：请检查数据库能否连接，账号是否为表的所有者，或有 BYPASSRLS 和 "
-            "pg_read_all_data / volunteers could not be asked who was erased: see that its database is there, and that "
-            "the account is the owner of the tables or has BYPASSRLS and pg_read_all_data",
-        )
+        with _explained():
+            raise erasures.unasked(["volunteers"])
 
 
 def _services(given: list[str] | None) -> tuple[str, ...]:
     from xinhuo.cli.main import known_service
 
     return tuple(known_service(name) for name in given or ())
+
+
+def _show_only_listed() -> None:
+    typer.echo(
+        "注意：此后谁被删除，volunteers 已无法回答；erasures.txt 最后一次更新之后申请删除的人，请再删除一次 / "
+        "volunteers can no longer tell who was erased since: erase again whoever asked for it after erasures.txt was "
+        "last written",
+        err=True,
+    )
+
+
+def _show_kept(kept: Path | None, folder: Path) -> None:
+    if kept not in (None, folder):
+        typer.echo(
+            f"{folder} 不可写：已删除的人的编号记在 {kept}/erasures.txt，请保留，以后的备份会带上 / "
+            f"{folder} cannot be written to: who was erased is kept in {kept}/erasures.txt; keep that file, the next "
+            "backups take it in",
+            err=True,
+        )
 
 
 def _show_moved(moved: "dict[str, str]", *, err: bool = False) -> None:

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +17,7 @@ from services.volunteers.commands import erasure
 from xinhuo.chassis.config import Settings
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.ids import new_id
+from xinhuo.cli.exits import Exit
 from xinhuo.contracts import codec
 from xinhuo.contracts.volunteers import PersonErased
 
@@ -42,25 +43,54 @@ _FORGETTERS = {"awards": awards_forget, "notify": notify_forget}
 
 @dataclass(frozen=True)
 class Known:
-    """Who was erased, and which services could still be asked."""
+    """Who was erased, which services could be asked, and which could not though they may know."""
 
     persons: frozenset[UUID]
     asked: tuple[str, ...]
+    away: tuple[str, ...] = ()
 
 
 def known(settings: Settings) -> Known:
-    """Ask every service that can still be read who was erased."""
-    persons: set[UUID] = set()
-    asked = []
+    """Ask every service that can still be read who was erased, and the journal in the data folder."""
+    persons = set(read_journal(settings.data))
+    asked, away = [], []
     for service, statement in _KNOWN_BY.items():
         [place] = places(settings, (service,))
         try:
             with connected(place) as connection:
                 persons.update(person for (person,) in connection.execute(statement))
-        except (BackupRefused, psycopg.Error):
+        except psycopg.errors.UndefinedTable:
             continue  # what is lost cannot tell; the others and the journal can
-        asked.append(service)
-    return Known(frozenset(persons), tuple(asked))
+        except (BackupRefused, psycopg.Error):
+            away.append(service)
+        else:
+            asked.append(service)
+    return Known(frozenset(persons), tuple(asked), tuple(away))
+
+
+def known_of_all(settings: Settings, services: Collection[str], folder: Path | None) -> Known:
+    """Return everybody who was erased, the journal of a folder read too, before services go back to an earlier time.
+
+    Raises BackupRefused when somebody could be missed. Volunteers knows everybody; where it is lost or goes back
+    itself, the two others may know more.
+    """
+    found = known(settings)
+    if found.away and ("volunteers" in services or "volunteers" not in found.asked):
+        raise unasked(found.away)
+    return replace(found, persons=found.persons | (read_journal(folder) if folder else frozenset()))
+
+
+def unasked(services: Iterable[str]) -> BackupRefused:
+    """Return what to say of services that could not be asked who was erased."""
+    names = ", ".join(services)
+    return BackupRefused(
+        f"无法向 {names} 询问谁被删除：请检查数据库能否连接，账号是否为表的所有者，或有 BYPASSRLS 和 pg_read_all_data，"
+        "再运行一次；已丢失的请先建空的数据库",
+        f"{names} could not be asked who was erased: see that the database is there, and that the account is the owner "
+        "of the tables or has BYPASSRLS and pg_read_all_data, and run this again; for one that is lost create an empty "
+        "database first",
+        Exit.UNAVAILABLE,
+    )
 
 
 def read_journal(folder: Path) -> frozenset[UUID]:
@@ -107,6 +137,20 @@ def keep(folder: Path, persons: Iterable[UUID]) -> int:
         os.fsync(file.fileno())
     sets.sync(folder)
     return len(new)
+
+
+def keep_somewhere(folder: Path, settings: Settings, persons: Iterable[UUID]) -> Path:
+    """Add persons to the journal of a folder, or of the data folder where that one cannot be written to; return which.
+
+    From the data folder they come to the next folder of backups: ``known`` reads it.
+    """
+    try:
+        keep(folder, persons)
+    except OSError:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep(settings.data, persons)
+        return settings.data
+    return folder
 
 
 def erase_again(service: str, session: Session, persons: Iterable[UUID]) -> int:

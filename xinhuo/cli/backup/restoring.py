@@ -60,6 +60,8 @@ class Progress:
     """The services that are back, and fit to be worked on."""
     moved: dict[str, str] = field(default_factory=dict)
     """The schemas that were in the way, and what they are called now."""
+    kept: Path | None = None
+    """The folder whose list of erasures names whoever was erased."""
     half: list[str] = field(default_factory=list)
     """What could not be undone: no service can use it, for its role was not let in."""
 
@@ -81,17 +83,16 @@ class Progress:
 class Restored:
     """What came of it."""
 
-    asked: tuple[str, ...]
-    """The services that could still be asked who was erased."""
+    known: erasures.Known
+    """Who was erased, and whom that was asked of."""
     settled: Settled
 
 
 def restore(settings: Settings, wanted: Wanted, progress: Progress) -> Restored:
     """Bring services back from a set, each settled or not at all. Raises BackupRefused; ``progress`` tells the rest."""
-    check(settings, wanted)
-    known = erasures.known(settings)
-    persons = known.persons | erasures.read_journal(wanted.folder)
-    erasures.keep(wanted.folder, persons)  # what is moved out of the way may be dropped before the next disaster
+    known = check(settings, wanted)
+    # What is moved out of the way may be dropped before the next disaster.
+    progress.kept = erasures.keep_somewhere(wanted.folder, settings, known.persons)
     name = wanted.manifest.name
     taken_at = min(wanted.manifest.part_of(service).taken_at for service in wanted.services)
     settled = Settled(taken_at)
@@ -99,14 +100,14 @@ def restore(settings: Settings, wanted: Wanted, progress: Progress) -> Restored:
         for service in place.services:
             with _room(place, service, name.lower().replace("-", "_"), progress):
                 bring_back(place.url, wanted.manifest.part_of(service), wanted.folder / name, wanted.identities)
-                _let_in(settings, wanted, service, persons, settled)
+                _let_in(settings, wanted, service, known.persons, settled)
             progress.settled.append(service)
     settled.since = replay_from(settings, wanted.services, taken_at)
-    return Restored(known.asked, settled)
+    return Restored(known, settled)
 
 
-def check(settings: Settings, wanted: Wanted) -> None:
-    """Raise BackupRefused for whatever would go wrong: nothing was changed by then."""
+def check(settings: Settings, wanted: Wanted) -> erasures.Known:
+    """Raise BackupRefused for whatever would go wrong: nothing was changed by then; return who was erased."""
     parts = [wanted.manifest.part_of(service) for service in wanted.services]
     one = sets.Manifest(**{**_fields(wanted.manifest), "parts": tuple(parts)})
     if found := sets.problems(wanted.folder, one):
@@ -132,6 +133,7 @@ def check(settings: Settings, wanted: Wanted) -> None:
                 f"there are tables of {names} in {place.shown}: --replace renames them first, and deletes nothing",
             )
     refuse_running(settings, wanted.services)
+    return erasures.known_of_all(settings, wanted.services, wanted.folder)
 
 
 def _fields(manifest: sets.Manifest) -> dict[str, Any]:
@@ -212,8 +214,11 @@ def _tables(connection: "psycopg.Connection[Any]", service: str) -> int:
 
 @contextmanager
 def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator[None]:
-    """Have no schema of the service there; if the block fails all is as it was: what was there has its name again."""
-    schema = sql.Identifier(service)
+    """Have no schema of the service there; if the block fails all is as it was: what was there has its name again.
+
+    From here until the service is let in, ``xinhuo db upgrade`` refuses: it would let it in.
+    """
+    schema, mark_of = sql.Identifier(service), sql.Identifier(roles.mark(service))
     progress.begun = True
     with connected(place) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public")
@@ -222,6 +227,8 @@ def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(schema))
         else:
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(schema, sql.Identifier(aside)))
+        again = connection.execute("SELECT to_regnamespace(%s)", (roles.mark(service),)).fetchone() != (None,)
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(mark_of))
     if aside is not None:
         progress.moved[service] = aside
     progress.half.append(service)
@@ -232,6 +239,8 @@ def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
             if aside is not None:
                 connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(aside), schema))
+            if not again:  # what an earlier restore left is as half as it was
+                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(mark_of))
         progress.moved.pop(service, None)
         progress.half.remove(service)
         raise
