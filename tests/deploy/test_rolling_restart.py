@@ -130,6 +130,7 @@ def test_the_first_administrator_is_made_in_a_pod_of_the_portal(cluster: Cluster
     [
         "db current", "db upgrade", "topology apply --dry-run", "topology apply", "dead list", "reconcile",
         "events replay --service awards --since 2026-03-01 --dry-run", "rebuild statistics --dry-run",
+        "subs create traffic --events awards.star_earned.v1",
     ],
 )  # fmt: skip
 def test_whoever_administers_has_what_the_runbooks_commands_need(cluster: Cluster, command: str) -> None:
@@ -141,6 +142,8 @@ def test_doctor_sees_everything_there_and_finds_what_is_wrong_with_the_servers_o
     errors = [line for line in said.splitlines() if line.startswith("✗")]
     assert errors
     assert all("database.not_durable" in line for line in errors), said
+    assert "users_unseen" not in said
+    assert "broker.unseen" in said, "what is not seen is told"
 
 
 @pytest.mark.timeout(400)

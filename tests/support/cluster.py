@@ -109,13 +109,17 @@ class Accounts:
 
     database_urls: dict[str, str]
     amqp_uris: dict[str, str]
+    management: str
+    """The management API, with the account that RabbitMQ was begun with."""
     logins: list[str] = field(default_factory=list)
 
 
 def accounts_of(rendered: Rendered, postgres_url: str, node: RabbitNode, vhost_uri: str) -> Accounts:
     """Make database, roles, users and rights as the objects of the overlay say, under names of this test's own."""
     urls, logins = _roles(rendered, postgres_url)
-    return Accounts(urls, _users(rendered, node, vhost_uri), logins)
+    account, parts = urlsplit(vhost_uri).netloc.rpartition("@")[0], urlsplit(node.api)
+    management = urlunsplit(parts._replace(netloc=f"{account}@{parts.netloc}"))
+    return Accounts(urls, _users(rendered, node, vhost_uri), management, logins)
 
 
 def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[str]]:
@@ -153,7 +157,7 @@ def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[
 
 
 def _users(rendered: Rendered, node: RabbitNode, vhost_uri: str) -> dict[str, str]:
-    """Do what the topology operator does: the users and what they may do, in a virtual host of this test's own."""
+    """Do what the topology operator does: users, what they may do, policies, in a virtual host of this test's own."""
     parts = urlsplit(vhost_uri)
     vhost, found = parts.path[1:], {}
     with requests.Session() as api:
@@ -175,6 +179,11 @@ def _users(rendered: Rendered, node: RabbitNode, vhost_uri: str) -> dict[str, st
             put(f"permissions/{vhost}/{user_of(item)}", item["spec"]["permissions"])
         for item in rendered.of_kind("TopicPermission"):
             put(f"topic-permissions/{vhost}/{user_of(item)}", item["spec"]["permissions"])
+        for kind, place in (("Policy", "policies"), ("OperatorPolicy", "operator-policies")):
+            for item in rendered.of_kind(kind):
+                spec = item["spec"]
+                body = {"pattern": spec["pattern"], "apply-to": spec["applyTo"], "definition": spec["definition"]}
+                put(f"{place}/{vhost}/{spec['name']}", body)
     return found
 
 
@@ -222,7 +231,10 @@ class Cluster(Installation):
         }
         for service, key in self._service_keys.items():
             made[f"{service}-secrets"]["service-key"] = key
-        deploy = {"database-url": accounts.database_urls["deploy"], "amqp-uri": accounts.amqp_uris["deploy"]}
+        deploy = {
+            "database-url": accounts.database_urls["deploy"], "amqp-uri": accounts.amqp_uris["deploy"],
+            "rabbitmq-api": accounts.management,
+        }  # fmt: skip
         # Read by nobody here: servers of tests are reached without TLS.
         authority = {"ca.crt": Path(certifi.where()).read_text(encoding="ascii")}
         return {

@@ -144,7 +144,8 @@ def once(rendered: Rendered) -> Iterator[str]:
         return
     pod = places[0]["jobTemplate"]["spec"]["template"]["spec"]
     given = set(dict(_mounted(pod, pod["containers"][0])).values())
-    needed = {(DEPLOY, "database-url"), (DEPLOY, "amqp-uri"), ("xinhuo-master-key", "master.key")}
+    needed = {(DEPLOY, key) for key in manifests.secrets()[DEPLOY]} | {("xinhuo-master-key", "master.key")}
+    needed |= {(f"{service}-secrets", "amqp-uri") for service in config.SERVICES}  # as `topology apply` keeps them
     if given != needed | _of_servers(rendered):
         yield f"whoever administers is given {sorted(given)}"
 
@@ -270,6 +271,7 @@ def calls() -> set[tuple[Party, Party, int | str]]:
             found.add((party, BROKER, 5671))
         if party.labels[ROLE] in ROLES:
             found.add((PROMETHEUS, party, HTTP))
+    found.add((_of("admin", "admin"), BROKER, 15671))
     portal = _of(build.PORTAL, "api")
     for service in config.SERVICES:
         found.add((INGRESS, _of(service, "api"), HTTP))
