@@ -25,7 +25,7 @@ def uri_of(empty_broker: str, service: str, password: str) -> str:
 
 
 def topology_apply(rendered: Rendered, folder: Path, secrets: dict[str, dict[str, str]], who: str = "migrate") -> str:
-    """Run `topology apply` in the Job that makes queues and users, or in the place for commands; return what it says."""
+    """Run `topology apply` in the Job that makes queues and users, or where commands are run; return what it says."""
     job = rendered.get("Job", who) if who == "migrate" else rendered.get("CronJob", who)["spec"]["jobTemplate"]
     (container,) = pod_of(job)["containers"]
     pod, container = pod_of(job), {**container, "args": ["topology", "apply"]}

@@ -29,6 +29,7 @@ from tests.support.waiting import wait_for
 from xinhuo.chassis import config
 from xinhuo.chassis.key_file import create_key_file
 from xinhuo.cli import installing
+from xinhuo.cli.backup import sealed
 
 PATIENCE = 120
 _PIECE = 65536
@@ -139,6 +140,8 @@ def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[
                 connection.execute(
                     sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password))
                 )
+            if role.get("bypassrls"):
+                connection.execute(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(name)))
             for other in role.get("inRoles", []):
                 connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(other), sql.Identifier(name)))
         connection.execute(
@@ -197,6 +200,8 @@ class Cluster(Installation):
         self.data.mkdir(parents=True)
         self.settings["XINHUO_KEY_FILE"] = str(self.data / "master.key")
         create_key_file(self.data / "master.key")
+        self.backup_identity = self.data / "backup-identity.txt"
+        self.recipient = sealed.make_identity(self.backup_identity)
         self.pods: dict[str, list[Pod]] = {item["metadata"]["name"]: [] for item in rendered.of_kind("Deployment")}
         self._addresses = {
             name: ServiceAddress(self.pods[self._deployment_behind(name)])
@@ -239,6 +244,7 @@ class Cluster(Installation):
         authority = {"ca.crt": Path(certifi.where()).read_text(encoding="ascii")}
         return {
             **made, "deploy-secrets": deploy, "xinhuo-master-key": {"master.key": master},
+            "backup-secrets": {"database-url": accounts.database_urls["backup"], "recipient": self.recipient},
             "rabbitmq-tls": authority, "postgresql-ca": authority,
         }  # fmt: skip
 
@@ -252,8 +258,15 @@ class Cluster(Installation):
 
     def run_job(self, name: str) -> None:
         """Run the containers of a Job, one after the other, as its init containers are."""
-        pod = pod_of(self.rendered.get("Job", name))
-        for container in [*pod["initContainers"], *pod["containers"]]:
+        self._run_once(name, pod_of(self.rendered.get("Job", name)))
+
+    def run_scheduled(self, name: str) -> Path:
+        """Run the containers of a CronJob's Job now; return where its claims of volumes are."""
+        self._run_once(name, pod_of(self.rendered.get("CronJob", name)["spec"]["jobTemplate"]))
+        return self._claims
+
+    def _run_once(self, name: str, pod: Object) -> None:
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
             log = self.folder / f"{name}-{container['name']}.log"
             process = self.runner.start(self._laid_out(pod, container), log, 0, {})
             assert process.wait(PATIENCE) == 0, tail(log, 40)
@@ -293,7 +306,11 @@ class Cluster(Installation):
 
     def _laid_out(self, pod: Object, container: Object) -> Container:
         folder = self.folder / "pods" / str(next(self._numbers))
-        return container_of(self.rendered, pod, container, self.secrets, folder)
+        return container_of(self.rendered, pod, container, self.secrets, folder, self._claims)
+
+    @property
+    def _claims(self) -> Path:
+        return self.folder / "claims"
 
     def _is_ready(self, pod: Pod) -> bool:
         assert pod.process.poll() is None, tail(pod.log, 40)
