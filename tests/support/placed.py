@@ -583,7 +583,7 @@ def _leads(paths: Iterable[Object], address: str) -> bool:
 
 
 def monitoring(rendered: Rendered) -> Iterator[str]:
-    """Prometheus finds every process, and the broker, whose exporter tells the depth of queues.
+    """Prometheus finds every process, the broker, whose exporter tells the depth of queues, and the database.
 
     Each file of rules in deploy/monitoring is an object here, and each dashboard.
     """
@@ -599,6 +599,9 @@ def monitoring(rendered: Rendered) -> Iterator[str]:
     monitors = {item["metadata"]["name"]: item["spec"] for item in rendered.of_kind("ServiceMonitor")}
     for name in {"xinhuo", "rabbitmq"} - monitors.keys():
         yield f"no ServiceMonitor {name}"
+    found = [item["spec"]["selector"]["matchLabels"] for item in rendered.of_kind("PodMonitor")]
+    if [POSTGRESQL.labels] != found:
+        yield f"PostgreSQL: Prometheus looks for pods {found}"
     if "xinhuo" not in monitors:
         return
     wanted = monitors["xinhuo"]["selector"]["matchLabels"]
