@@ -500,6 +500,9 @@ def database(rendered: Rendered) -> Iterator[str]:
     (name,) = (one["parameters"]["barmanObjectName"] for one in clusters[0]["spec"]["plugins"])
     if [one["metadata"]["name"] for one in rendered.of_kind("ObjectStore")] != [name]:
         yield "no object store for backups"
+    for one in rendered.of_kind("ObjectStore"):
+        if not one["spec"].get("instanceSidecarConfiguration", {}).get("resources", {}).get("limits", {}).get("memory"):
+            yield "what archives has the memory of a container that does not say"
     if [one["spec"]["cluster"]["name"] for one in rendered.of_kind("ScheduledBackup")] != ["postgresql"]:
         yield "no backup a day"
 
