@@ -101,6 +101,33 @@ def test_whatever_is_left_out_of_an_object_is_missed(production: Rendered) -> No
     assert list(placed.problems(changed)) == [], "and all was put back"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "path"),
+    [
+        ("RabbitmqCluster", "rabbitmq", "spec.tls.disableNonTLSListeners"),
+        ("RabbitmqCluster", "rabbitmq", "spec.affinity"),
+        ("RabbitmqCluster", "rabbitmq", "spec.replicas"),
+        ("Cluster", "postgresql", "spec.minSyncReplicas"),
+        ("Cluster", "postgresql", "spec.instances"),
+        ("ObjectStore", "backups", "spec.instanceSidecarConfiguration"),
+        ("CronJob", "admin", "spec.suspend"),
+        ("Ingress", "portal", "metadata.annotations nginx.ingress.kubernetes.io/limit-rps"),
+        ("Ingress", "portal", "metadata.annotations nginx.ingress.kubernetes.io/limit-connections"),
+    ],
+)
+def test_what_makes_it_last_and_keeps_strangers_in_bounds_is_missed(
+    kind: str, name: str, path: str, production: Rendered
+) -> None:
+    changed = Rendered(copy.deepcopy(production.objects))
+    place: Any = changed.get(kind, name)
+    dotted, _, last = path.partition(" ")
+    *steps, end = [*dotted.split("."), *([last] if last else [])]
+    for step in steps:
+        place = place[step]
+    del place[end]
+    assert is_missed(changed)
+
+
 def test_what_is_opened_too_far_is_found(production: Rendered) -> None:
     changed = Rendered(copy.deepcopy(production.objects))
     policy = changed.get("NetworkPolicy", "to-broker")

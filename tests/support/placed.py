@@ -23,6 +23,7 @@ from xinhuo.cli.process import ROLES
 Labels = Mapping[str, str]
 NAME, COMPONENT, ROLE = "app.kubernetes.io/name", "app.kubernetes.io/component", "xinhuo.role"
 SECRETS = "/run/secrets/xinhuo/"
+NGINX = "nginx.ingress.kubernetes.io"
 DEPLOY = "deploy-secrets"
 #: Secrets that nobody fetches from a vault: cert-manager makes these, and CloudNativePG the last.
 CERTIFICATES = re.compile(r"(rabbitmq|" + "|".join(config.SERVICES) + r")-tls|postgresql-ca")
@@ -140,7 +141,7 @@ def once(rendered: Rendered) -> Iterator[str]:
         if {what for what in given if what[0] == DEPLOY or what[1] == "ca.crt"} != needed:
             yield f"the Job migrate: {container['name']} is given {sorted(given)}, needs {sorted(needed)}"
     places = [item["spec"] for item in rendered.of_kind("CronJob") if item["metadata"]["name"] == "admin"]
-    if len(places) != 1 or not places[0]["suspend"]:
+    if len(places) != 1 or not places[0].get("suspend"):
         yield "no place for whoever administers, or one that runs by itself"
         return
     pod = places[0]["jobTemplate"]["spec"]["template"]["spec"]
@@ -467,6 +468,11 @@ def broker(rendered: Rendered) -> Iterator[str]:
     for kind in ("RabbitmqCluster", "Vhost"):
         if len(rendered.of_kind(kind)) != 1:
             yield f"not one {kind}"
+    for item in rendered.of_kind("RabbitmqCluster"):
+        if item["spec"].get("replicas", 1) < 3 or not item["spec"].get("affinity", {}).get("podAntiAffinity"):
+            yield "the broker does not outlive a machine"
+        if not item["spec"].get("tls", {}).get("disableNonTLSListeners"):
+            yield "the broker is reached without TLS"
     budgets = [one["spec"]["selector"]["matchLabels"] for one in rendered.of_kind("PodDisruptionBudget")]
     if dict(BROKER.labels) not in budgets:
         yield "no budget for disruptions of the broker"
@@ -482,6 +488,8 @@ def database(rendered: Rendered) -> Iterator[str]:
     if len(clusters) != 1:
         yield "not one Cluster"
         return
+    if clusters[0]["spec"].get("instances", 1) < 3 or clusters[0]["spec"].get("minSyncReplicas", 0) < 1:
+        yield "what was answered is on one machine only"
     roles = {one["name"]: one for one in clusters[0]["spec"]["managed"]["roles"]}
     for service in config.SERVICES:
         login = roles.get(service, {})
@@ -569,9 +577,12 @@ def routes(rendered: Rendered) -> Iterator[str]:
         for address in ("/metrics", "/healthz", "/readyz", "/docs", "/openapi.json"):
             if _leads(paths, address):
                 yield f"{service}: {address} leads in from outside"
-        bound = int(ingresses[service]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"])
+        bound = int(ingresses[service]["metadata"]["annotations"][f"{NGINX}/proxy-body-size"])
         if bound != max(route.body_limit or config.Settings().body_limit for route in of_service):
             yield f"{service}: bodies of up to {bound}"
+        for limit in ("limit-connections", "limit-rps"):
+            if int(ingresses[service]["metadata"]["annotations"].get(f"{NGINX}/{limit}", 0)) < 1:
+                yield f"{service}: no {limit} of one address"
         if {one["backend"]["service"]["name"] for one in paths} != {service}:
             yield f"{service}: its Ingress leads elsewhere"
         if not ingresses[service]["spec"].get("tls"):
