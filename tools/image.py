@@ -22,6 +22,8 @@ from . import base_image, sbom
 ROOT = Path(__file__).resolve().parents[1]
 CONTAINERFILE = ROOT / "deploy" / "images" / "Containerfile"
 BILL = ROOT / "build" / f"xinhuo-{__version__}.cdx.json"
+#: What the Containerfile installs.
+LOCK = "otel"
 TOOLS = ("docker", "podman", "buildah")
 #: Where an office keeps its mirror of packages, and the authorities that its network is signed by.
 PIP_CONFIGS = ("PIP_CONFIG_FILE", "~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")
@@ -65,7 +67,7 @@ def build(options: argparse.Namespace) -> dict[str, object]:
     subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
     size = size_of(tool, tags[0])
     BILL.parent.mkdir(exist_ok=True)
-    BILL.write_text(sbom.document(), encoding="utf-8")
+    BILL.write_text(sbom.document(LOCK), encoding="utf-8")
     _say(f"完成：{', '.join(tags)}，{size // 10**6} MB / built")
     _say(f"所含软件清单 / what is in it: {BILL.relative_to(ROOT)}")
     return {"tool": tool, "base": base, "tags": tags, "bytes": size, "sbom": str(BILL)}

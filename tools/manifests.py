@@ -194,13 +194,17 @@ def _first_part(path: str) -> str:
 
 
 def secrets() -> dict[str, tuple[str, ...]]:
-    """Return the Secrets that the processes and the migrate Job need, with their keys."""
+    """Return the Secrets that processes, the migrate Job and backups need, with their keys."""
     services = {
         f"{service}-secrets": ("amqp-uri", "database-url", *(["service-key"] if service in installing.ASKS else []))
         for service in config.SERVICES
     }
-    master, deploy = ("master.key",), ("amqp-uri", "database-url", "rabbitmq-api")
-    return {**services, "xinhuo-master-key": master, "deploy-secrets": deploy}
+    return {
+        **services,
+        "xinhuo-master-key": ("master.key",),
+        "deploy-secrets": ("amqp-uri", "database-url", "rabbitmq-api"),
+        "backup-secrets": ("database-url", "recipient"),
+    }
 
 
 def external_secrets() -> Iterator[Object]:
@@ -213,7 +217,8 @@ def account_secrets() -> Iterator[Object]:
     for who in ("deploy", *config.SERVICES):
         user = name_of(VHOST, who)
         yield _fetched(f"{who}-broker-user", ("password",), {"username": user, "password": "{{ .password }}"})
-        login = "xinhuo" if who == "deploy" else f"{who}"
+    for who in ("deploy", *config.SERVICES, "backup"):
+        login = "xinhuo" if who == "deploy" else who
         fields = {"username": login, "password": "{{ .password }}"}
         yield _fetched(f"{who}-database-user", ("password",), fields, "kubernetes.io/basic-auth")
     yield _fetched("backup-object-store", ("access-key-id", "secret-access-key"))

@@ -18,6 +18,8 @@ from tests.support.documents import ROOT
 from tools import dashboards
 from tools.dashboards import build
 from tools.dashboards.alerts import limits_of
+from xinhuo.chassis import metrics
+from xinhuo.cli.build import service_classes
 
 NAMES = ("campaign-overview", "event-flow", "services", "rabbitmq-postgresql", "slo")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -121,6 +123,17 @@ def test_a_panel_turns_red_where_its_alert_fires() -> None:
         ), (where, value, by_hand)  # fmt: skip
         checked += 1
     assert checked > 15
+
+
+def test_every_metric_of_the_code_is_on_a_dashboard_or_in_a_rule() -> None:
+    service_classes()  # their modules declare metrics of their own
+    folder = ROOT / "deploy/monitoring"
+    files = [*folder.glob("dashboards/*.json"), *folder.glob("rules/*.yaml"), *folder.glob("alerts/*.yaml")]
+    used = set(re.findall(r"\bxinhuo_[a-z_]+", " ".join(path.read_text(encoding="utf-8") for path in files)))
+    ends = ("", "_bucket", "_count", "_sum")
+    names = {metric.name for metric in metrics.declared()}
+    assert {name for name in names if not used & {name + end for end in ends}} == set(), "show it, or watch it"
+    assert len(names) > 20
 
 
 def test_every_alert_has_a_panel_that_leads_to_its_runbook_and_no_panel_leads_elsewhere() -> None:

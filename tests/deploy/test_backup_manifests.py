@@ -8,6 +8,7 @@ import yaml
 from typer.main import get_command
 
 from tests.support.documents import ROOT
+from tests.support.placed import DATABASE_CA
 from xinhuo.chassis.config import IN_FILE, secret_variables
 from xinhuo.cli.main import app
 
@@ -41,6 +42,8 @@ def secrets_of(path: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_each_job_calls_a_command_that_exists_with_options_that_it_has_and_files_that_are_there(path: Path) -> None:
+    for one in containers_of(path):
+        assert DATABASE_CA in {mount["mountPath"] + "/ca.crt" for mount in one["volumeMounts"]}
     mounted = {"/run/secrets/xinhuo/" + file for files in secrets_of(path).values() for file in files}
     for container in containers_of(path):
         command: Any = get_command(app)
@@ -76,8 +79,8 @@ def test_each_job_runs_without_any_right_that_it_does_not_need(path: Path) -> No
 
 def test_what_makes_backups_has_neither_the_key_of_the_data_nor_the_one_that_opens_backups() -> None:
     for path in JOBS[:2]:
-        assert secrets_of(path).keys() == {"backup-secrets"}
-        assert set.union(*secrets_of(path).values()) <= {"database-url", "recipient"}
+        assert secrets_of(path).keys() == {"backup-secrets", "postgresql-ca"}
+        assert set.union(*secrets_of(path).values()) <= {"database-url", "recipient", "ca.crt"}
     assert {"xinhuo-master-key", "backup-identity"} < secrets_of(JOBS[2]).keys()
 
 

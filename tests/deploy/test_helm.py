@@ -33,7 +33,7 @@ OF_OVERLAY = {
     "staging": [
         *chosen(
             *("rabbitmq-external", "postgres-external", "external-secrets", "servicemonitor"),
-            *("prometheusrule", "grafana-dashboards", "ingress"),
+            *("prometheusrule", "grafana-dashboards", "ingress", "backup"),
         ),
         "--set=image.tag=staging",
     ],
@@ -100,6 +100,8 @@ CHANGES: list[tuple[str, str, str, Any]] = [
     ("postgresql.storageClass=fast", "Cluster/postgresql", "spec.walStorage.storageClass", "fast"),
     ("backups.retention=60d", "ObjectStore/backups", "spec.retentionPolicy", "60d"),
     ("backups.schedule=0 0 3 * * *", "ScheduledBackup/daily", "spec.schedule", "0 0 3 * * *"),
+    ("backups.volume.size=2Ti", "PersistentVolumeClaim/backup", "spec.resources.requests.storage", "2Ti"),
+    ("backups.volume.storageClass=far", "PersistentVolumeClaim/backup", "spec.storageClassName", "far"),
     ("quota.pods=200", "ResourceQuota/xinhuo", "spec.hard.pods", 200),
     ("services.awards.worker.resources.limits.memory=1Gi", "Deployment/awards-worker", "", "1Gi"),
     ("services.portal.api.env.XINHUO_DB_POOL=20", "Deployment/portal-api", "", "20"),
@@ -180,13 +182,31 @@ def test_signing_in_by_the_directory_is_for_the_portal_only(usual: dict[str, Any
     assert given["XINHUO_OIDC_CLIENT_SECRET_FILE"] == "/run/secrets/xinhuo/oidc-client-secret"
 
 
+def test_traces_are_sent_where_the_values_say_and_the_network_lets_them_through(
+    overlays: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    overlay = {"resources": ["deploy/overlays/production"], "components": ["deploy/components/traces"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({**overlay, "namespace": "xinhuo"}))
+    said = chart.render(CHART, "--set=components.traces=true")
+    assert list(chart.differences(kubectl.render(tmp_path), said)) == []
+    assert chart.plain(said).keys() - chart.plain(overlays["production"]).keys() == {"NetworkPolicy/to-collector"}
+
+    values = "components.traces=true,traces.endpoint=https://c.observe:4319,traces.namespace=observe"
+    other = chart.plain(chart.render(CHART, f"--set={values}"))
+    assert other["ConfigMap/xinhuo-settings"]["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://c.observe:4319"
+    (rule,) = other["NetworkPolicy/to-collector"]["spec"]["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 4319}]
+    assert rule["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "observe"}
+
+
 def test_what_holds_data_outlives_the_release() -> None:
     kept = [
         body["kind"]
         for body in chart.render(CHART)
         if (body["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
     ]
-    assert sorted(kept) == ["Cluster", "Namespace", "ObjectStore", "RabbitmqCluster", "Vhost"]
+    assert sorted(kept) == ["Cluster", "Namespace", "ObjectStore", "PersistentVolumeClaim", "RabbitmqCluster", "Vhost"]
 
 
 def test_servers_outside_are_reached_at_their_addresses() -> None:
@@ -213,6 +233,8 @@ def test_servers_outside_are_reached_at_their_addresses() -> None:
         ("services.notices.api.replica=3", "'replica' not allowed"),
         ("settings.XINHUO_SERVICE_KEY=xhk_a", "XINHUO_SERVICE_KEY"),
         ("settings.DATABASE_URL=postgresql://a", "DATABASE_URL"),
+        ("settings.OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318", "use components.traces and traces.endpoint"),
+        ("traces.endpoint=http://collector", "/traces/endpoint"),
         ("backups.schedule=0 3 * * *", "/backups/schedule"),
         ("overrides.postgresql.spec=1", "postgresql"),
         ("components.rabbitmq-external=true", "须恰好选一个 / choose exactly one of the two"),

@@ -12,6 +12,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tests.support.image import LOCKED_UP, USER, Image
+from tools import image as image_tool
 from tools import sbom
 from xinhuo import __version__
 from xinhuo.chassis.config import IN_FILE
@@ -152,11 +153,15 @@ def test_the_bill_of_materials_names_all_that_is_installed(image: Image) -> None
         "print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"
     )
     installed = {(canonicalize_name(name), version) for name, version in python(image, program)}
-    bill = json.loads(sbom.document())
+    bill = json.loads(sbom.document(image_tool.LOCK))
     named = {(canonicalize_name(one["name"]), one["version"]) for one in bill["components"]}
     ours = bill["metadata"]["component"]
     assert installed - named == {(ours["name"], ours["version"])}
     assert len(installed) > 50
+
+
+def test_traces_can_be_sent_where_they_are_wanted(image: Image) -> None:
+    assert python(image, "import xinhuo.chassis.otel; print('true')") is True
 
 
 def test_there_is_a_font_with_chinese_and_its_licence(image: Image) -> None:

@@ -3,9 +3,11 @@
 import copy
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support import placed
 from tests.support.pods import ROOT, Rendered, pod_of
@@ -34,6 +36,8 @@ def test_the_other_overlays_run_the_same_processes_with_the_same_settings(overla
     rendered = Rendered(render(OVERLAYS / overlay))
     for check in (placed.processes, placed.bounds, placed.once, placed.configuration):
         assert list(check(rendered)) == [], check.__name__
+    assert bool(rendered.of_kind("PersistentVolumeClaim")) == (overlay == "staging"), "where the alert of backups is"
+    assert list(placed.backups(rendered)) == [] or overlay == "dev"
 
 
 def test_whatever_object_is_left_out_is_missed(production: Rendered) -> None:
@@ -97,12 +101,57 @@ def test_whatever_is_left_out_of_an_object_is_missed(production: Rendered) -> No
     assert list(placed.problems(changed)) == [], "and all was put back"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "path"),
+    [
+        ("RabbitmqCluster", "rabbitmq", "spec.tls.disableNonTLSListeners"),
+        ("RabbitmqCluster", "rabbitmq", "spec.affinity"),
+        ("RabbitmqCluster", "rabbitmq", "spec.replicas"),
+        ("Cluster", "postgresql", "spec.minSyncReplicas"),
+        ("Cluster", "postgresql", "spec.instances"),
+        ("ObjectStore", "backups", "spec.instanceSidecarConfiguration"),
+        ("CronJob", "admin", "spec.suspend"),
+        ("Ingress", "portal", "metadata.annotations nginx.ingress.kubernetes.io/limit-rps"),
+        ("Ingress", "portal", "metadata.annotations nginx.ingress.kubernetes.io/limit-connections"),
+    ],
+)
+def test_what_makes_it_last_and_keeps_strangers_in_bounds_is_missed(
+    kind: str, name: str, path: str, production: Rendered
+) -> None:
+    changed = Rendered(copy.deepcopy(production.objects))
+    place: Any = changed.get(kind, name)
+    dotted, _, last = path.partition(" ")
+    *steps, end = [*dotted.split("."), *([last] if last else [])]
+    for step in steps:
+        place = place[step]
+    del place[end]
+    assert is_missed(changed)
+
+
 def test_what_is_opened_too_far_is_found(production: Rendered) -> None:
     changed = Rendered(copy.deepcopy(production.objects))
     policy = changed.get("NetworkPolicy", "to-broker")
     del policy["spec"]["podSelector"]["matchExpressions"]
     changed.get("NetworkPolicy", "broker")["spec"]["ingress"][0]["from"][0]["podSelector"].pop("matchExpressions")
     assert any(problem.startswith("notices api reaches") for problem in placed.network(changed))
+
+
+def test_where_traces_are_wanted_every_process_and_nobody_else_reaches_the_collector(tmp_path: Path) -> None:
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    overlay = {"resources": ["deploy/overlays/production"], "components": ["deploy/components/traces"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({**overlay, "namespace": "xinhuo"}))
+    traced = Rendered(render(tmp_path))
+    assert list(placed.problems(traced)) == []
+    assert len(placed.traced(traced)) == len(config.SERVICES) * 2
+
+    closed = set(placed.network(traced.without("NetworkPolicy", "to-collector")))
+    assert closed == {
+        f"{service} {role} cannot reach {{'app.kubernetes.io/name': 'opentelemetry-collector'}} of monitoring at 4318"
+        for service in config.SERVICES
+        for role in ("api", "worker")
+    }
+    del traced.get("NetworkPolicy", "to-collector")["spec"]["podSelector"]["matchExpressions"]
+    assert any(problem.startswith("admin admin reaches") for problem in placed.network(traced))
 
 
 def test_production_runs_one_image_by_its_digest(production: Rendered) -> None:
@@ -140,10 +189,15 @@ def test_the_overlay_of_ones_own_in_the_readme_renders_with_its_image_hosts_and_
     rendered = Rendered(render(tmp_path))
 
     assert list(placed.problems(rendered)) == []
+    nowhere = [item for item in rendered.objects if item["metadata"].get("namespace") != "xinhuo"]
+    assert [(item["kind"], item["metadata"]["name"]) for item in nowhere] == [("Namespace", "xinhuo")]
+    assert rendered.get("NetworkPolicy", "to-collector")
     hosts = {item["spec"]["rules"][0]["host"] for item in rendered.of_kind("Ingress")}
     assert hosts == {f"{service}.volunteers.city.example" for service in config.SERVICES}
     assert {item["spec"]["tls"][0]["hosts"][0] for item in rendered.of_kind("Ingress")} == hosts
     assert rendered.get("ObjectStore", "backups")["spec"]["configuration"]["endpointURL"].endswith("city.example")
+    claim = rendered.get("PersistentVolumeClaim", "backup")["spec"]
+    assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("far", "200Gi")
     digest = re.search(r"digest: (\S+)", kustomization)
     assert digest is not None
     for item in rendered.of_kind("Deployment"):

@@ -1,4 +1,4 @@
-"""The migrate Job where RabbitMQ is outside: it makes the services' users with the passwords of their Secrets."""
+"""The migrate Job and `admin` where RabbitMQ is outside: services' users have the passwords of their Secrets."""
 
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -24,10 +24,11 @@ def uri_of(empty_broker: str, service: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{account}@{parts.hostname}:{parts.port}"))
 
 
-def topology_apply(rendered: Rendered, folder: Path, secrets: dict[str, dict[str, str]]) -> str:
-    """Run the container of the Job that makes queues and users; return what it says."""
-    pod = pod_of(rendered.get("Job", "migrate"))
-    (container,) = pod["containers"]
+def topology_apply(rendered: Rendered, folder: Path, secrets: dict[str, dict[str, str]], who: str = "migrate") -> str:
+    """Run `topology apply` in the Job that makes queues and users, or where commands are run; return what it says."""
+    job = rendered.get("Job", who) if who == "migrate" else rendered.get("CronJob", who)["spec"]["jobTemplate"]
+    (container,) = pod_of(job)["containers"]
+    pod, container = pod_of(job), {**container, "args": ["topology", "apply"]}
     log = folder / "log"
     laid_out = container_of(rendered, pod, container, secrets, folder)
     assert PlainRunner().start(laid_out, log, 0, {}).wait(SECONDS) == 0, tail(log)
@@ -44,6 +45,7 @@ def test_users_get_the_passwords_of_the_secrets_and_another_one_when_a_secret_ch
     secrets["deploy-secrets"] = {
         "amqp-uri": empty_broker, "rabbitmq-api": rabbit_node.api, "database-url": "postgresql://nobody@nowhere/none",
     }  # fmt: skip
+    secrets["xinhuo-master-key"] = {"master.key": "not read by this"}
 
     assert "first-of" not in topology_apply(staging, tmp_path / "1", secrets)
     for service in SERVICES:
@@ -57,6 +59,12 @@ def test_users_get_the_passwords_of_the_secrets_and_another_one_when_a_secret_ch
         assert connection.connected
     with pytest.raises(amqp.AccessRefused), connected(before):
         pass
+
+    assert "已是最新 / nothing to do" in topology_apply(staging, tmp_path / "3", secrets, "admin"), "it sees the same"
+    secrets["awards-secrets"]["amqp-uri"] = before
+    assert "已改正 / mended: user" in topology_apply(staging, tmp_path / "4", secrets, "admin")
+    with connected(before) as connection:
+        assert connection.connected
 
 
 def test_a_master_key_is_read_as_kubernetes_mounts_it(tmp_path: Path) -> None:

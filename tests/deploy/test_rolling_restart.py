@@ -1,6 +1,7 @@
 """The rendered production manifests start every process, and a rolling restart loses nothing and refuses nobody."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from tests.conftest import fresh_vhost
 from tests.support.campaign import Campaign, make_campaign
 from tests.support.cluster import Cluster, accounts_of
 from tests.support.fleet import Load, acknowledged, ledger, tally
+from tests.support.installation import xinhuo
 from tests.support.pods import ROOT, ImageRunner, PlainRunner, Rendered, Runner, pod_of, resident
 from tests.support.postgres import drop_database
 from tests.support.rabbit import RabbitNode
@@ -130,6 +132,7 @@ def test_the_first_administrator_is_made_in_a_pod_of_the_portal(cluster: Cluster
     [
         "db current", "db upgrade", "topology apply --dry-run", "topology apply", "dead list", "reconcile",
         "events replay --service awards --since 2026-03-01 --dry-run", "rebuild statistics --dry-run",
+        "subs create traffic --events awards.star_earned.v1",
     ],
 )  # fmt: skip
 def test_whoever_administers_has_what_the_runbooks_commands_need(cluster: Cluster, command: str) -> None:
@@ -141,6 +144,19 @@ def test_doctor_sees_everything_there_and_finds_what_is_wrong_with_the_servers_o
     errors = [line for line in said.splitlines() if line.startswith("✗")]
     assert errors
     assert all("database.not_durable" in line for line in errors), said
+    assert "users_unseen" not in said
+    assert "broker.unseen" in said, "what is not seen is told"
+
+
+def test_backups_are_made_with_their_own_account_and_open_with_the_identity_alone(cluster: Cluster) -> None:
+    cluster.run_scheduled("backup")
+    claims = cluster.run_scheduled("backup-erasures")  # ends well only when who was erased could be asked
+
+    folder = str(claims / "backup")
+    said = xinhuo("backup", "verify", "--folder", folder, "--identity", str(cluster.backup_identity), "--json")
+    assert said.code == 0, said.stderr
+    (made,) = json.loads(said.stdout)["backups"]
+    assert {path.name.partition(".")[0] for path in (claims / "backup" / made).glob("*.dump.age")} == set(SERVICES)
 
 
 @pytest.mark.timeout(400)

@@ -32,6 +32,7 @@ RUN_BY = {
     "README.zh-CN.md": "the same commands as README.md, compared by this module",
     "CONTRIBUTING.md": "make: its targets are checked, and run by CI",
     "docs/backup.md": "tests/deploy/test_restore_drill.py",
+    "docs/department-onboarding.md": "test_subscribing; in a cluster tests/deploy/test_rolling_restart.py",
     "docs/http.md": "this module",
     "docs/install.md": "names by this module; the steps by tests/deploy, as far as they run on one machine",
     "docs/operations.md": "test_replay, for replay and rebuild",

@@ -29,6 +29,7 @@ from tests.support.waiting import wait_for
 from xinhuo.chassis import config
 from xinhuo.chassis.key_file import create_key_file
 from xinhuo.cli import installing
+from xinhuo.cli.backup import sealed
 
 PATIENCE = 120
 _PIECE = 65536
@@ -109,13 +110,17 @@ class Accounts:
 
     database_urls: dict[str, str]
     amqp_uris: dict[str, str]
+    management: str
+    """The management API, with the account that RabbitMQ was begun with."""
     logins: list[str] = field(default_factory=list)
 
 
 def accounts_of(rendered: Rendered, postgres_url: str, node: RabbitNode, vhost_uri: str) -> Accounts:
     """Make database, roles, users and rights as the objects of the overlay say, under names of this test's own."""
     urls, logins = _roles(rendered, postgres_url)
-    return Accounts(urls, _users(rendered, node, vhost_uri), logins)
+    account, parts = urlsplit(vhost_uri).netloc.rpartition("@")[0], urlsplit(node.api)
+    management = urlunsplit(parts._replace(netloc=f"{account}@{parts.netloc}"))
+    return Accounts(urls, _users(rendered, node, vhost_uri), management, logins)
 
 
 def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[str]]:
@@ -135,6 +140,8 @@ def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[
                 connection.execute(
                     sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password))
                 )
+            if role.get("bypassrls"):
+                connection.execute(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(name)))
             for other in role.get("inRoles", []):
                 connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(other), sql.Identifier(name)))
         connection.execute(
@@ -153,7 +160,7 @@ def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[
 
 
 def _users(rendered: Rendered, node: RabbitNode, vhost_uri: str) -> dict[str, str]:
-    """Do what the topology operator does: the users and what they may do, in a virtual host of this test's own."""
+    """Do what the topology operator does: users, what they may do, policies, in a virtual host of this test's own."""
     parts = urlsplit(vhost_uri)
     vhost, found = parts.path[1:], {}
     with requests.Session() as api:
@@ -175,6 +182,11 @@ def _users(rendered: Rendered, node: RabbitNode, vhost_uri: str) -> dict[str, st
             put(f"permissions/{vhost}/{user_of(item)}", item["spec"]["permissions"])
         for item in rendered.of_kind("TopicPermission"):
             put(f"topic-permissions/{vhost}/{user_of(item)}", item["spec"]["permissions"])
+        for kind, place in (("Policy", "policies"), ("OperatorPolicy", "operator-policies")):
+            for item in rendered.of_kind(kind):
+                spec = item["spec"]
+                body = {"pattern": spec["pattern"], "apply-to": spec["applyTo"], "definition": spec["definition"]}
+                put(f"{place}/{vhost}/{spec['name']}", body)
     return found
 
 
@@ -188,6 +200,8 @@ class Cluster(Installation):
         self.data.mkdir(parents=True)
         self.settings["XINHUO_KEY_FILE"] = str(self.data / "master.key")
         create_key_file(self.data / "master.key")
+        self.backup_identity = self.data / "backup-identity.txt"
+        self.recipient = sealed.make_identity(self.backup_identity)
         self.pods: dict[str, list[Pod]] = {item["metadata"]["name"]: [] for item in rendered.of_kind("Deployment")}
         self._addresses = {
             name: ServiceAddress(self.pods[self._deployment_behind(name)])
@@ -222,11 +236,15 @@ class Cluster(Installation):
         }
         for service, key in self._service_keys.items():
             made[f"{service}-secrets"]["service-key"] = key
-        deploy = {"database-url": accounts.database_urls["deploy"], "amqp-uri": accounts.amqp_uris["deploy"]}
+        deploy = {
+            "database-url": accounts.database_urls["deploy"], "amqp-uri": accounts.amqp_uris["deploy"],
+            "rabbitmq-api": accounts.management,
+        }  # fmt: skip
         # Read by nobody here: servers of tests are reached without TLS.
         authority = {"ca.crt": Path(certifi.where()).read_text(encoding="ascii")}
         return {
             **made, "deploy-secrets": deploy, "xinhuo-master-key": {"master.key": master},
+            "backup-secrets": {"database-url": accounts.database_urls["backup"], "recipient": self.recipient},
             "rabbitmq-tls": authority, "postgresql-ca": authority,
         }  # fmt: skip
 
@@ -240,8 +258,15 @@ class Cluster(Installation):
 
     def run_job(self, name: str) -> None:
         """Run the containers of a Job, one after the other, as its init containers are."""
-        pod = pod_of(self.rendered.get("Job", name))
-        for container in [*pod["initContainers"], *pod["containers"]]:
+        self._run_once(name, pod_of(self.rendered.get("Job", name)))
+
+    def run_scheduled(self, name: str) -> Path:
+        """Run the containers of a CronJob's Job now; return where its claims of volumes are."""
+        self._run_once(name, pod_of(self.rendered.get("CronJob", name)["spec"]["jobTemplate"]))
+        return self._claims
+
+    def _run_once(self, name: str, pod: Object) -> None:
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
             log = self.folder / f"{name}-{container['name']}.log"
             process = self.runner.start(self._laid_out(pod, container), log, 0, {})
             assert process.wait(PATIENCE) == 0, tail(log, 40)
@@ -281,7 +306,11 @@ class Cluster(Installation):
 
     def _laid_out(self, pod: Object, container: Object) -> Container:
         folder = self.folder / "pods" / str(next(self._numbers))
-        return container_of(self.rendered, pod, container, self.secrets, folder)
+        return container_of(self.rendered, pod, container, self.secrets, folder, self._claims)
+
+    @property
+    def _claims(self) -> Path:
+        return self.folder / "claims"
 
     def _is_ready(self, pod: Pod) -> bool:
         assert pod.process.poll() is None, tail(pod.log, 40)

@@ -29,7 +29,7 @@ from tools.image import ROOT
 USER = 10001
 #: What decides what is in the image.
 INPUTS = (
-    ".dockerignore", "LICENSE", "deploy/images/Containerfile", "pyproject.toml", "requirements/runtime.txt",
+    ".dockerignore", "LICENSE", "deploy/images/Containerfile", "pyproject.toml", "requirements/otel.txt",
     "tools/base_image.py", "xinhuo", "services",
 )  # fmt: skip
 BUILD_SECONDS = 900

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.support.pods import ROOT, Object, Rendered, pod_of
 from tools import manifests
@@ -22,6 +23,7 @@ from xinhuo.cli.process import ROLES
 Labels = Mapping[str, str]
 NAME, COMPONENT, ROLE = "app.kubernetes.io/name", "app.kubernetes.io/component", "xinhuo.role"
 SECRETS = "/run/secrets/xinhuo/"
+NGINX = "nginx.ingress.kubernetes.io"
 DEPLOY = "deploy-secrets"
 #: Secrets that nobody fetches from a vault: cert-manager makes these, and CloudNativePG the last.
 CERTIFICATES = re.compile(r"(rabbitmq|" + "|".join(config.SERVICES) + r")-tls|postgresql-ca")
@@ -32,7 +34,7 @@ DATABASE_CA = "/run/secrets/database-ca/ca.crt"
 def problems(rendered: Rendered) -> Iterator[str]:
     """Yield everything that is wrong with a complete overlay."""
     checks = (
-        processes, bounds, once, configuration, scaling, broker, database, secrets, routes, monitoring, network
+        processes, bounds, once, backups, configuration, scaling, broker, database, secrets, routes, monitoring, network
     )  # fmt: skip
     for check in checks:
         yield from check(rendered)
@@ -139,14 +141,45 @@ def once(rendered: Rendered) -> Iterator[str]:
         if {what for what in given if what[0] == DEPLOY or what[1] == "ca.crt"} != needed:
             yield f"the Job migrate: {container['name']} is given {sorted(given)}, needs {sorted(needed)}"
     places = [item["spec"] for item in rendered.of_kind("CronJob") if item["metadata"]["name"] == "admin"]
-    if len(places) != 1 or not places[0]["suspend"]:
+    if len(places) != 1 or not places[0].get("suspend"):
         yield "no place for whoever administers, or one that runs by itself"
         return
     pod = places[0]["jobTemplate"]["spec"]["template"]["spec"]
     given = set(dict(_mounted(pod, pod["containers"][0])).values())
-    needed = {(DEPLOY, "database-url"), (DEPLOY, "amqp-uri"), ("xinhuo-master-key", "master.key")}
+    needed = {(DEPLOY, key) for key in manifests.secrets()[DEPLOY]} | {("xinhuo-master-key", "master.key")}
+    needed |= {(f"{service}-secrets", "amqp-uri") for service in config.SERVICES}  # as `topology apply` keeps them
     if given != needed | _of_servers(rendered):
         yield f"whoever administers is given {sorted(given)}"
+
+
+def backups(rendered: Rendered) -> Iterator[str]:
+    """A backup is made and read back every night, who was erased is noted, and neither can open a backup."""
+    jobs = {item["metadata"]["name"]: item["spec"] for item in rendered.of_kind("CronJob")}
+    address, recipient = ("backup-secrets", "database-url"), ("backup-secrets", "recipient")
+    wanted = {"backup": (["create", "verify"], {address, recipient}), "backup-erasures": (["erasures"], {address})}
+    for name, (commands, needed) in wanted.items():
+        if name not in jobs or jobs[name].get("suspend"):
+            yield f"no CronJob {name}, or one that never runs"
+            continue
+        template = jobs[name]["jobTemplate"]["spec"]["template"]
+        pod, labels = template["spec"], template["metadata"]["labels"]
+        if labels != {**labels, NAME: "xinhuo", COMPONENT: "backup", ROLE: "backup"}:
+            yield f"{name}: its labels say {labels}"
+        containers = [*pod.get("initContainers", []), *pod["containers"]]
+        if [one["args"][:2] for one in containers] != [["backup", command] for command in commands]:
+            yield f"{name}: does something else"
+        accounts = [one["metadata"]["name"] for one in rendered.of_kind("ServiceAccount")]
+        if pod["serviceAccountName"] not in accounts:
+            yield f"{name}: no account"
+        claims = {one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one}
+        if not claims or not claims <= {one["metadata"]["name"] for one in rendered.of_kind("PersistentVolumeClaim")}:
+            yield f"{name}: no volume for backups"
+        for container in containers:
+            mounted = dict(_mounted(pod, container))
+            if mounted.pop(DATABASE_CA, None) != ("postgresql-ca", "ca.crt"):
+                yield f"{name}: cannot know PostgreSQL by its certificate"
+            if set(mounted.values()) != needed:
+                yield f"{name}: is given {sorted(mounted.values())}, needs {sorted(needed)}"
 
 
 def _of_servers(rendered: Rendered) -> set[tuple[str, str]]:
@@ -173,14 +206,16 @@ def _given(rendered: Rendered, container: Object) -> dict[str, str]:
         return {}
 
 
-#: Settings of the component oidc, for offices with a directory.
-OF_OIDC = {item.metadata["variable"] for item in fields(config.Settings) if item.name.startswith("oidc_")}
+#: Settings of the components oidc, for offices with a directory, and traces, for those with a collector.
+OF_COMPONENTS = {
+    item.metadata["variable"] for item in fields(config.Settings) if item.name.startswith(("oidc_", "otlp_"))
+}
 
 
 def configuration(rendered: Rendered, settings: Iterable[str] = ()) -> Iterator[str]:
     """Each setting is given to all processes, or as a file to those that need it, or is left with a reason."""
     for name in sorted(known() | set(settings)):
-        if name in LEFT or name in OF_OIDC or name in config.secret_variables():
+        if name in LEFT or name in OF_COMPONENTS or name in config.secret_variables():
             continue
         if name not in _settings(rendered):
             yield f"{name}: not in xinhuo-settings"
@@ -254,6 +289,7 @@ PROMETHEUS = Party({NAME: "prometheus"}, "monitoring")
 INGRESS = Party({NAME: "ingress-nginx"}, "ingress-nginx")
 DNS = Party({"k8s-app": "kube-dns"}, "kube-system")
 KEDA = Party({}, "keda")
+COLLECTOR = Party({NAME: "opentelemetry-collector"}, "monitoring")
 STRANGER = Party({"app": "stranger"}, "elsewhere")
 HTTP: int | str = "http"
 
@@ -263,13 +299,14 @@ def calls() -> set[tuple[Party, Party, int | str]]:
     """Return who must reach whom, at which port."""
     found: set[tuple[Party, Party, int | str]] = set()
     everybody = [_of(service, role) for service in config.SERVICES for role in ROLES]
-    everybody += [_of("migrate", "migrate"), _of("admin", "admin")]
+    everybody += [_of("migrate", "migrate"), _of("admin", "admin"), _of("backup", "backup")]
     for party in everybody:
         found |= {(party, POSTGRESQL, 5432), (party, DNS, 53)}
-        if party.labels[ROLE] != "api":
+        if party.labels[ROLE] not in ("api", "backup"):
             found.add((party, BROKER, 5671))
         if party.labels[ROLE] in ROLES:
             found.add((PROMETHEUS, party, HTTP))
+    found.add((_of("admin", "admin"), BROKER, 15671))
     portal = _of(build.PORTAL, "api")
     for service in config.SERVICES:
         found.add((INGRESS, _of(service, "api"), HTTP))
@@ -287,11 +324,20 @@ def calls() -> set[tuple[Party, Party, int | str]]:
     return found
 
 
+def traced(rendered: Rendered) -> set[tuple[Party, Party, int | str]]:
+    """Return who must reach the collector of traces, where the settings name one: whatever answers or handles."""
+    if (endpoint := _settings(rendered).get("OTEL_EXPORTER_OTLP_ENDPOINT")) is None:
+        return set()
+    address = urlsplit(endpoint)
+    collector = Party(COLLECTOR.labels, (address.hostname or "").split(".")[1])
+    return {(_of(service, role), collector, address.port or 80) for service in config.SERVICES for role in ROLES}
+
+
 def network(rendered: Rendered) -> Iterator[str]:
     """Whoever must reach somebody can, and nobody of ours reaches or is reached by anybody else."""
-    wanted, policies = calls(), rendered.of_kind("NetworkPolicy")
-    parties = sorted({party for call in wanted for party in call[:2]} | {STRANGER}, key=repr)
-    ports = sorted({port for *_, port in wanted} | {5672, 443}, key=str)
+    wanted, policies = calls() | traced(rendered), rendered.of_kind("NetworkPolicy")
+    parties = sorted({party for call in wanted for party in call[:2]} | {STRANGER, COLLECTOR}, key=repr)
+    ports = sorted({port for *_, port in wanted} | {5672, 443, 4318}, key=str)
     out = {party: _rules(policies, "egress", party) for party in parties}
     into = {party: _rules(policies, "ingress", party) for party in parties}
     for source in parties:
@@ -422,6 +468,11 @@ def broker(rendered: Rendered) -> Iterator[str]:
     for kind in ("RabbitmqCluster", "Vhost"):
         if len(rendered.of_kind(kind)) != 1:
             yield f"not one {kind}"
+    for item in rendered.of_kind("RabbitmqCluster"):
+        if item["spec"].get("replicas", 1) < 3 or not item["spec"].get("affinity", {}).get("podAntiAffinity"):
+            yield "the broker does not outlive a machine"
+        if not item["spec"].get("tls", {}).get("disableNonTLSListeners"):
+            yield "the broker is reached without TLS"
     budgets = [one["spec"]["selector"]["matchLabels"] for one in rendered.of_kind("PodDisruptionBudget")]
     if dict(BROKER.labels) not in budgets:
         yield "no budget for disruptions of the broker"
@@ -437,6 +488,8 @@ def database(rendered: Rendered) -> Iterator[str]:
     if len(clusters) != 1:
         yield "not one Cluster"
         return
+    if clusters[0]["spec"].get("instances", 1) < 3 or clusters[0]["spec"].get("minSyncReplicas", 0) < 1:
+        yield "what was answered is on one machine only"
     roles = {one["name"]: one for one in clusters[0]["spec"]["managed"]["roles"]}
     for service in config.SERVICES:
         login = roles.get(service, {})
@@ -447,11 +500,17 @@ def database(rendered: Rendered) -> Iterator[str]:
     owner = clusters[0]["spec"]["bootstrap"]["initdb"]["owner"]
     if set(roles.get(owner, {}).get("inRoles", [])) != {role_of(service) for service in config.SERVICES}:
         yield f"{owner}: cannot give the roles their rights"
-    if any(one.get("superuser") or one.get("createrole") or one.get("bypassrls") for one in roles.values()):
+    if any(one.get("superuser") or one.get("createrole") for one in roles.values()):
         yield "a role has more rights than any needs"
+    seeing_all = {name: one.get("inRoles") for name, one in roles.items() if one.get("bypassrls")}
+    if seeing_all != {"backup": ["pg_read_all_data"]} or not roles["backup"].get("login"):
+        yield f"not only backups see all rows, and only read them: {seeing_all}"
     (name,) = (one["parameters"]["barmanObjectName"] for one in clusters[0]["spec"]["plugins"])
     if [one["metadata"]["name"] for one in rendered.of_kind("ObjectStore")] != [name]:
         yield "no object store for backups"
+    for one in rendered.of_kind("ObjectStore"):
+        if not one["spec"].get("instanceSidecarConfiguration", {}).get("resources", {}).get("limits", {}).get("memory"):
+            yield "what archives has the memory of a container that does not say"
     if [one["spec"]["cluster"]["name"] for one in rendered.of_kind("ScheduledBackup")] != ["postgresql"]:
         yield "no backup a day"
 
@@ -518,9 +577,12 @@ def routes(rendered: Rendered) -> Iterator[str]:
         for address in ("/metrics", "/healthz", "/readyz", "/docs", "/openapi.json"):
             if _leads(paths, address):
                 yield f"{service}: {address} leads in from outside"
-        bound = int(ingresses[service]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"])
+        bound = int(ingresses[service]["metadata"]["annotations"][f"{NGINX}/proxy-body-size"])
         if bound != max(route.body_limit or config.Settings().body_limit for route in of_service):
             yield f"{service}: bodies of up to {bound}"
+        for limit in ("limit-connections", "limit-rps"):
+            if int(ingresses[service]["metadata"]["annotations"].get(f"{NGINX}/{limit}", 0)) < 1:
+                yield f"{service}: no {limit} of one address"
         if {one["backend"]["service"]["name"] for one in paths} != {service}:
             yield f"{service}: its Ingress leads elsewhere"
         if not ingresses[service]["spec"].get("tls"):
@@ -535,7 +597,7 @@ def _leads(paths: Iterable[Object], address: str) -> bool:
 
 
 def monitoring(rendered: Rendered) -> Iterator[str]:
-    """Prometheus finds every process, and the broker, whose exporter tells the depth of queues.
+    """Prometheus finds every process, the broker, whose exporter tells the depth of queues, and the database.
 
     Each file of rules in deploy/monitoring is an object here, and each dashboard.
     """
@@ -551,6 +613,9 @@ def monitoring(rendered: Rendered) -> Iterator[str]:
     monitors = {item["metadata"]["name"]: item["spec"] for item in rendered.of_kind("ServiceMonitor")}
     for name in {"xinhuo", "rabbitmq"} - monitors.keys():
         yield f"no ServiceMonitor {name}"
+    found = [item["spec"]["selector"]["matchLabels"] for item in rendered.of_kind("PodMonitor")]
+    if [POSTGRESQL.labels] != found:
+        yield f"PostgreSQL: Prometheus looks for pods {found}"
     if "xinhuo" not in monitors:
         return
     wanted = monitors["xinhuo"]["selector"]["matchLabels"]

@@ -67,21 +67,28 @@ class Container:
     environment: dict[str, str]
     folders: dict[str, Path]
     """By mount path, the folder of this machine that is there."""
+    kept: frozenset[str] = frozenset()
+    """Those of them that are written to and outlive it: claims of volumes."""
 
 
-def container_of(rendered: Rendered, pod: Object, container: Object, secrets: Secrets, folder: Path) -> Container:
-    """Lay out the volumes of a container in a folder; return it."""
+def container_of(
+    rendered: Rendered, pod: Object, container: Object, secrets: Secrets, folder: Path, claims: Path | None = None
+) -> Container:
+    """Lay out the volumes of a container in a folder, claims of volumes in another; return it."""
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    folders = {}
+    folders, kept = {}, set()
     for mount in container["volumeMounts"]:
-        there = folder / mount["mountPath"].strip("/")
+        volume, there = volumes[mount["name"]], folder / mount["mountPath"].strip("/")
+        if claims and "persistentVolumeClaim" in volume:
+            kept.add(mount["mountPath"])
+            there = claims / volume["persistentVolumeClaim"]["claimName"]
         there.mkdir(parents=True, exist_ok=True)
         folders[mount["mountPath"]] = there
-        if "projected" in (volume := volumes[mount["name"]]):
+        if "projected" in volume:
             _project(volume["projected"], secrets, there)
         else:
-            assert "emptyDir" in volume, volume
-    return Container(container["args"], rendered.environment(container), folders)
+            assert "emptyDir" in volume or mount["mountPath"] in kept, volume
+    return Container(container["args"], rendered.environment(container), folders, frozenset(kept))
 
 
 def _project(volume: Object, secrets: Secrets, there: Path) -> None:
@@ -128,7 +135,9 @@ class PlainRunner:
         environment = {name: self._here(value, container, addresses) for name, value in container.environment.items()}
         # A container has an interface of its own; here is only the loopback one.
         environment["XINHUO_HOST"] = "127.0.0.1"
-        arguments = [str(port) if word == "8080" else word for word in container.arguments]
+        arguments = [
+            str(port) if word == "8080" else self._here(word, container, addresses) for word in container.arguments
+        ]
         with log.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, XINHUO, *arguments], env=clean_environment(environment), cwd=ROOT,
@@ -170,8 +179,9 @@ class ImageRunner:
         volumes = []
         for path, folder in container.folders.items():
             if path != "/tmp":  # noqa: S108  (which every container has of its own)
-                _give_to_group(folder)
-                volumes.append(f"--volume={folder}:{path}:ro")
+                kept = path in container.kept
+                _give_to_group(folder, kept)
+                volumes.append(f"--volume={folder}:{path}:{'rw' if kept else 'ro'}")
         arguments = [str(port) if word == "8080" else word for word in container.arguments]
         made = self._image.start(
             log.parent, *arguments, env=environment, options=(*image_module.LOCKED_UP, *sorted(volumes)), log=log
@@ -189,10 +199,12 @@ class ImageRunner:
         self._running[process.pid].end()
 
 
-def _give_to_group(folder: Path) -> None:
-    """Do what `fsGroup` does."""
+def _give_to_group(folder: Path, is_kept: bool) -> None:
+    """Do what `fsGroup` does; the kubelet lets the group write to what is kept."""
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, 0, image_module.USER, follow_symlinks=False)
+        os.chown(path, -1 if is_kept else 0, image_module.USER, follow_symlinks=False)
+        if is_kept:
+            path.chmod(path.stat().st_mode | (0o2770 if path.is_dir() else 0o660))
 
 
 def resident(pid: int) -> int:

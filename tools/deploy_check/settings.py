@@ -27,7 +27,6 @@ LEFT = {
     "XINHUO_BATCH_MAX": "the default is measured: docs/scaling.md",
     "XINHUO_BATCH_WINDOW_MS": "the default is measured: docs/scaling.md",
     "XINHUO_CONFIRM_SECONDS": "the default is measured: docs/scaling.md",
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "traces are an optional extra, which the image does not have",
     **{
         config.DATABASE_URL_OF.format(service.upper()): "each pod has one service, and so one DATABASE_URL"
         for service in config.SERVICES

@@ -42,6 +42,8 @@ PUBLIC_SECONDS = 0.25
 #: A queue of a department that takes no more would hold up all departments. What one refuses is tried again; for so
 #: long afterwards what is refused goes out without it.
 REFUSAL_SECONDS = 60.0
+#: A relay that is told to stop sends on for so long; what is left then is the next one's.
+LAST_SECONDS = 2.0
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
 #: A batch of so many presses the inside lane. The public lane then leaves it the machine, before each batch for so
@@ -143,9 +145,16 @@ class Relay:
                         _wait_for_news(connection, stop)
                         stop.wait(max(0.0, again_at - time.monotonic()))
                     self._yield(stop, backlog_since + YIELD_IN_ALL_SECONDS)
+                self._send_the_last(connection)
             finally:
                 if not connection.invalidated:
                     connection.invalidate()  # closing the connection is what gives the lock to a standby
+
+    def _send_the_last(self, connection: sa.Connection) -> None:
+        """Send what was recorded up to the stop: where there is no standby it would wait for the next start."""
+        until = time.monotonic() + LAST_SECONDS
+        while self.publish_batch(connection) == BATCH and time.monotonic() < until:
+            pass
 
     def _yield(self, stop: Flag, at_most_until: float) -> None:
         until = min(time.monotonic() + YIELD_SECONDS, at_most_until)

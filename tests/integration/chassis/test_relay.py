@@ -527,6 +527,37 @@ def test_a_relay_that_is_told_to_stop_gives_the_lock_to_the_next(db: Database) -
         assert wait_for(takes_over[0], what="the second")
 
 
+def test_a_relay_that_is_told_to_stop_sends_what_was_recorded_until_then(db: Database) -> None:
+    """All of it: more than a batch, recorded when it has looked for the last time."""
+    publisher, stop = Collecting(), threading.Event()
+
+    def last_minute() -> bool:
+        record(db, *(f"last {number}" for number in range(relay.BATCH + 1)))
+        stop.set()
+        return False
+
+    record(db, "first")
+    Relay(db, publisher, yields=last_minute).run(stop)
+    assert unpublished(db) == 0
+    assert len(publisher.words) == relay.BATCH + 2
+    assert publisher.closed
+
+
+def test_a_relay_that_is_told_to_stop_while_the_broker_is_away_ends(db: Database) -> None:
+    publisher, stop = Collecting(), threading.Event()
+
+    def last_minute() -> bool:
+        record(db, "last")
+        publisher.fail_after = 0
+        stop.set()
+        return False
+
+    record(db, "first")
+    Relay(db, publisher, yields=last_minute).run(stop)
+    assert (publisher.words, unpublished(db)) == (["first"], 1)
+    assert lock_holders(db) == []
+
+
 def test_a_relay_that_finds_no_free_connection_waits_for_one(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process with everything else it shares the pool with all requests."""
     monkeypatch.setattr(db.engine.pool, "_timeout", 0.05)

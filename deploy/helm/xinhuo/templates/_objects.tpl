@@ -72,6 +72,16 @@ Those of deploy/base and deploy/components are read from there, so that Kustomiz
   {{- $_ := set $spec.configuration "endpointURL" $values.backups.endpointURL -}}
 {{- else if eq $object.kind "ScheduledBackup" -}}
   {{- $_ := set $spec "schedule" $values.backups.schedule -}}
+{{- else if eq $object.kind "PersistentVolumeClaim" -}}
+  {{- $_ := set $spec.resources.requests "storage" $values.backups.volume.size -}}
+  {{- with $values.backups.volume.storageClass -}}{{- $_ := set $spec "storageClassName" . -}}{{- end -}}
+{{- else if and (eq $object.kind "NetworkPolicy") (eq $name "to-collector") -}}
+  {{- range $spec.egress -}}
+    {{- range .to -}}
+      {{- $_ := set .namespaceSelector.matchLabels "kubernetes.io/metadata.name" $values.traces.namespace -}}
+    {{- end -}}
+    {{- range .ports -}}{{- $_ := set . "port" (splitList ":" $values.traces.endpoint | last | int) -}}{{- end -}}
+  {{- end -}}
 {{- else if eq $object.kind "NetworkPolicy" -}}
   {{- /* The addresses for documentation stand for servers outside. */ -}}
   {{- range $spec.egress -}}
@@ -138,6 +148,9 @@ app.kubernetes.io/part-of: xinhuo
     {{- $parts := splitn "=" 2 . -}}
     {{- $_ := set $settings $parts._0 $parts._1 -}}
   {{- end -}}
+{{- end -}}
+{{- if .Values.components.traces -}}
+  {{- $_ := set $settings "OTEL_EXPORTER_OTLP_ENDPOINT" .Values.traces.endpoint -}}
 {{- end -}}
 {{- range $name, $value := .Values.settings -}}{{- $_ := set $settings $name (toString $value) -}}{{- end -}}
 {{- toYaml $settings -}}
