@@ -7,14 +7,16 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.identity.rights import PUBLIC_RIGHT
-from xinhuo.chassis.markers import http, job
+from xinhuo.chassis.markers import http, job, subscribe
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Answer
+from xinhuo.contracts.codec import Envelope
+from xinhuo.contracts.volunteers import PersonErased
 
 from . import queries, schemas, signing
 from .accounts_service import AccountEntrypoints
 from .clients_service import ClientEntrypoints
-from .commands import clients, housekeeping, sessions, signin
+from .commands import clients, forgetting, housekeeping, sessions, signin
 from .domain import clients as client_rules
 from .domain import passwords as password_rules
 from .domain import sessions as session_rules
@@ -36,6 +38,11 @@ class Portal(OwnEntrypoints, DirectoryEntrypoints, AccountEntrypoints, ClientEnt
     def rotate_signing_key(self, session: Session) -> None:
         """Make the next key that signs tokens when it is time, and forget old ones."""
         signing.rotate(session, self.runtime.keys)
+
+    @subscribe(PersonErased)
+    def forget_person(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Empty the accounts of persons who were erased."""
+        forgetting.forget_persons(session, envelopes)
 
     # Answers to requests with passwords are not kept under an Idempotency-Key: not even a digest of one is stored.
 
