@@ -14,6 +14,7 @@ import pyotp
 from services.volunteers.imports_service import XLSX
 from services.volunteers.workbooks import HoursRow, workbook_of
 from tests.support.campaign import notice_to
+from tests.support.imports import disposition
 from tests.support.installation import SERVICES
 from tests.support.waiting import wait_for
 from xinhuo.chassis.identity.actor import Actor
@@ -235,8 +236,8 @@ class Flows:
         ]  # fmt: skip
         name = f"{SECOND.name}的时数.xlsx"
         book = workbook_of(rows)
-        upload = {"data": book, "headers": {"Content-Type": XLSX}}
-        answer = self.ask("volunteers", "POST", f"/v1/imports?filename={name}", self.clerk, **upload)
+        upload = {"data": book, "headers": {"Content-Type": XLSX, "Content-Disposition": disposition(name)}}
+        answer = self.ask("volunteers", "POST", "/v1/imports", self.clerk, **upload)
         assert answer.status_code == 201, answer.text
         path = f"/v1/imports/{answer.json()['id']}"
         self.ids["import"] = answer.json()["id"]

@@ -171,6 +171,8 @@ class HttpApp:
                 inputs["body"] = self._load_body(route.accepts, data)
             else:
                 inputs["body"] = data
+        if mark.named:
+            inputs["file_name"] = body.file_name(request)
         if mark.method in {"PATCH", "PUT"}:
             inputs["if_match"] = _if_match(request)
         if key is None and mark.coalesce:
@@ -196,7 +198,8 @@ class HttpApp:
                 row_security.narrow(session, access)
             if key is None:
                 return self._response(route, self._call(route, session, inputs), request)
-            hashed = idempotency.request_hash(runtime.keys, request.method, request.full_path, data)
+            what = "\n".join((request.full_path, *filter(None, (inputs.get("file_name"),))))
+            hashed = idempotency.request_hash(runtime.keys, request.method, what, data)
             name = idempotency.name_of(access, request.method, route.mark.path)
             if stored := idempotency.begin(session, runtime.keys, key, name, hashed):
                 headers = {**stored.headers, "Idempotency-Replayed": "true"}
