@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from .. import faultpoints, logs, metrics, row_security, trace
+from .. import caller, faultpoints, logs, metrics, row_security, trace
 from ..errors import InvalidInput, RuleError
 from ..identity.actor import Access, access_of, grant
 from ..markers import Http, Submission, marked
@@ -21,6 +21,7 @@ from ..service import Runtime, Service
 from . import body, guard, idempotency, pages, schema
 from . import errors as http_errors
 from .coalesce import Coalescer
+from .limits import address_of
 from .pages import Answer
 
 PROBLEM = "application/problem+json"
@@ -125,7 +126,8 @@ class HttpApp:
             if not isinstance(endpoint, Route):
                 return endpoint(request, **arguments), "system"
             label = endpoint.metric
-            return self._answer(endpoint, request, arguments), label
+            with caller.at(address_of(request.environ, self.service.runtime.settings.proxies)):
+                return self._answer(endpoint, request, arguments), label
         except RuleError as error:
             return problem(error), label
         except Exception as error:  # the boundary: answered as 500 and logged with its trace
