@@ -129,6 +129,9 @@ portal     POST  /v1/me/totp:confirm                              account:own   
 portal     POST  /v1/me/totp:remove                               account:own           M  M  M  M  M  M  M  M  N  M  N
 portal     GET   /v1/me/sessions                                  account:own           M  M  M  M  M  M  M  M  N  M  N
 portal     POST  /v1/me/sessions/{id:uuid}:end                    account:own           M  M  M  M  M  M  M  M  N  M  N
+portal     GET   /v1/me/keys                                      keys:own              -  -  -  -  -  -  -  -  M  -  -
+portal     POST  /v1/me/keys/{prefix}:rotate                      keys:own              -  -  -  -  -  -  -  -  M  -  -
+portal     POST  /v1/me/keys/{prefix}:revoke                      keys:own              -  -  -  -  -  -  -  -  M  -  -
 portal     POST  /v1/accounts                                     accounts:manage       A  -  U  -  -  -  -  -  -  -  -
 portal     GET   /v1/accounts                                     accounts:manage       A  -  U  -  -  -  -  -  -  -  -
 portal     GET   /v1/accounts/{id:uuid}                           accounts:manage       A  -  U  -  -  -  -  -  -  -  -

@@ -127,6 +127,7 @@ RIGHTS: Mapping[str, tuple[str, str, Mapping[str, Reach]]] = {
     "inbox:read": ("查看站内信", "see the inbox", {"volunteer": _SELF, "guardian": _CHILD}),
     "accounts:manage": ("管理账号", "manage accounts", {"bureau_admin": _ALL, "unit_operator": _OWN}),
     "clients:manage": ("管理接口密钥", "manage API clients and keys", {"bureau_admin": _ALL}),
+    "keys:own": ("管理本部门的接口密钥", "manage one's own API keys", {"department": _SELF}),
     OWN_ACCOUNT: ("管理本人账号", "manage one's own account", dict.fromkeys(ROLES, _SELF)),
     "dead_letters:manage": ("处理死信", "see and decide on dead letters", {"ops": _ALL}),
     "audit:read": ("查看审计记录", "see the audit log", {**_WATCHING, "volunteer": _SELF, "guardian": _CHILD}),
