@@ -110,7 +110,11 @@ RIGHTS: Mapping[str, tuple[str, str, Mapping[str, Reach]]] = {
     ),
     "hours:approve": ("审批申报的时数", "decide on claims of hours", {**_BUREAU, "unit_operator": _OWN}),
     "hours:import": ("导入时数", "import hours", {"clerk": _ALL, "unit_operator": _OWN}),
-    "hours:reverse": ("冲销时数", "take hours back", {**_BUREAU, "unit_operator": _OWN}),
+    "hours:reverse": ("冲销时数", "take hours back", {"clerk": _ALL, "unit_operator": _OWN}),
+    # The administrator is the second person only.
+    "hours:decide_reversal": (
+        "决定冲销申请", "decide on taking many hours back", {**_BUREAU, "unit_operator": _OWN}
+    ),
     "statistics:read": (
         "查看统计", "see statistics",
         {**_BUREAU, **_WATCHING, "unit_operator": _OWN, "team_leader": _TEAM, "volunteer": _PUBLIC,
