@@ -27,7 +27,9 @@ _CHASSIS = {
     "alembic_version", "audit_head", "dead_letter_actions", "dead_letters", "idempotency_keys", "inbox",
     "jobs", "outbox", "parked_events", "reconciliations", "retention_reports",
 }  # fmt: skip
-#: Tables whose rows belong to no unit and no person, or are public as they are. Every other table has a policy.
+#: Tables whose rows belong to no unit and no person, or are public as they are. Every other table has a policy. Of the
+#: chassis: events (outbox, inbox, parked, dead) name people by number only, every request appends to them, and those of
+#: `ops` alone read them; kept answers (idempotency_keys) are sealed, and found by caller and key together.
 OPEN = {
     "notices": _CHASSIS,
     "volunteers": _CHASSIS
