@@ -86,14 +86,19 @@ def _rabbit(kind: str, name: str, spec: Object) -> Object:
 # --- Scaling --------------------------------------------------------------------------------------------
 
 
+#: The handlers of erasures.
+ONE_AT_A_TIME = ".forget_person"
+
+
 def scaled_objects() -> Iterator[Object]:
     """Yield, for each service with subscriptions, what adds workers while messages wait in its queues.
 
-    The dead-letter queues are left out: what is in them is no work that more workers would do sooner.
+    The dead-letter queues are left out: what is in them is no work that more workers would do sooner. So are services
+    whose only events are the erasures of single persons.
     """
     for service in config.SERVICES:
         queues = work_queues(service)
-        if not queues:
+        if all(queue.endswith(ONE_AT_A_TIME) for queue in queues):
             continue
         parameters = [{"parameter": "host", "name": f"{service}-secrets", "key": "amqp-uri"}]
         yield _object("keda.sh/v1alpha1", "TriggerAuthentication", f"{service}-worker", {"secretTargetRef": parameters})

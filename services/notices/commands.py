@@ -42,7 +42,7 @@ def register_unit(session: Session, given: Mapping[str, Any], today: date) -> di
 
     Raises UnitCodeTaken, ParentUnknown, UnitKindUnknown, NamedTwice, InvalidHeadCount or CountedInFuture.
     """
-    unit = {"aliases": [], "groups": [], **given}
+    unit = {"aliases": [], "groups": [], **_as_kept(given)}
     _check_unit(unit, today)
     domain.check_head_counts(unit.get("staff_count"), unit.get("student_count"), unit.get("counted_on"), today=today)
     _check_parent(session, unit["code"], unit.get("parent_code"))
@@ -66,6 +66,7 @@ def change_unit(session: Session, code: str, given: Mapping[str, Any], if_match:
     if before is None:
         raise domain.UnitNotFound(code)
     check_revision(before["revision"], if_match)
+    given = _as_kept(given)
     after = {**before, **given}
     changed = {name: value for name, value in given.items() if before[name] != value}
     if not changed:
@@ -87,6 +88,12 @@ def change_unit(session: Session, code: str, given: Mapping[str, Any], if_match:
         outbox.record(session, UnitChanged(unit_code=code, revision=row["revision"], **facts))
     audit.record(session, "unit.changed", "unit", code, before=dict(before), after=dict(row))
     return dict(row)
+
+
+def _as_kept(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given of a unit with its credit code as it is kept."""
+    code = given.get("credit_code")
+    return {**given, "credit_code": domain.check_credit_code(code)} if code is not None else dict(given)
 
 
 def draft_notice(session: Session, given: Mapping[str, Any]) -> UUID:

@@ -28,6 +28,7 @@ units = sa.Table(
     sa.Column("staff_count", sa.Integer),
     sa.Column("student_count", sa.Integer),
     sa.Column("counted_on", sa.Date),
+    sa.Column("credit_code", sa.Text),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("registered_at", _Instant, nullable=False),
     sa.Column("changed_at", _Instant, nullable=False),

@@ -40,6 +40,7 @@ class _UnitFields(Schema):
     staff_count = Integer(allow_none=True)
     student_count = Integer(allow_none=True)
     counted_on = Date(allow_none=True)
+    credit_code = Text(max=40, allow_none=True, validate=by_rule(domain.check_credit_code))
 
 
 class RegisterUnit(_UnitFields):
@@ -70,6 +71,7 @@ class Unit(Schema):
     staff_count = Integer(allow_none=True)
     student_count = Integer(allow_none=True)
     counted_on = Date(allow_none=True)
+    credit_code = Text(allow_none=True)
     revision = Integer()
     registered_at = Instant()
     changed_at = Instant()

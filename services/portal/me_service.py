@@ -12,12 +12,14 @@ from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Listed
 
 from . import queries, schemas
-from .commands import me
+from .commands import clients, me
+from .domain import clients as rules
 from .domain.accounts import AccountNotFound
 from .domain.factors import CodeWrong, FactorNotBegun, FactorOff, FactorOn
 from .domain.passwords import PasswordTooWeak, PasswordWrong
 from .domain.sessions import LoginLocked, SessionEnded, SessionNotFound
 
+_OWN_KEYS = "keys:own"
 _ERRORS = (AccountNotFound, SessionEnded)
 
 
@@ -83,6 +85,35 @@ class OwnEntrypoints(Service):
     def own_sessions(self, session: Session) -> Listed:
         """List one's own sessions that can still be used, the newest first."""
         return queries.own_sessions(session, access_of(session))
+
+    @http("GET", "/v1/me/keys", right=_OWN_KEYS, returns=schemas.KeyOfClient)
+    def own_keys(self, session: Session) -> Listed:
+        """List the keys of the API client that asks, the newest first."""
+        return queries.own_keys(session, access_of(session))
+
+    @http(
+        "POST",
+        "/v1/me/keys/{prefix}:rotate",
+        right=_OWN_KEYS,
+        accepts=schemas.RotateKey,
+        returns=schemas.NewKey,
+        status=201,
+        errors=(rules.KeyNotFound, rules.KeyNotLive, rules.TooManyKeys, SessionEnded),
+    )
+    def rotate_own_key(self, session: Session, prefix: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Make a key in the place of one's own, which stays good for the overlap."""
+        return clients.rotate_own_key(session, prefix, body["overlap_hours"], body["days"])
+
+    @http(
+        "POST",
+        "/v1/me/keys/{prefix}:revoke",
+        right=_OWN_KEYS,
+        returns=schemas.KeyOfClient,
+        errors=(rules.KeyNotFound, SessionEnded),
+    )
+    def revoke_own_key(self, session: Session, prefix: str) -> dict[str, Any]:
+        """End a key of one's own at once."""
+        return clients.revoke_own_key(session, prefix)
 
     @http("POST", "/v1/me/sessions/{id:uuid}:end", right=OWN_ACCOUNT, errors=(SessionNotFound, *_ERRORS))
     def end_session(self, session: Session, id: UUID) -> None:

@@ -16,6 +16,17 @@ from .models import accounts
 
 NAME_PLACE = "accounts.display_name"
 Row = Mapping[Any, Any]
+#: What an account holds of a person beside the login, which is replaced by one that begins so.
+PERSONAL = (
+    "display_name",
+    "password_hash",
+    "totp_secret",
+    "totp_pending",
+    "totp_last_step",
+    "oidc_issuer",
+    "oidc_subject",
+)
+ERASED = "erased-"
 _SECRETS = frozenset({"password_hash", "totp_secret", "totp_pending", "totp_last_step"})
 
 

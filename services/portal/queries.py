@@ -96,6 +96,14 @@ def client(session: Session, client_id: UUID) -> dict[str, Any]:
     return {**row, "keys": rows(session.execute(kept))}
 
 
+def own_keys(session: Session, access: Access) -> Listed:
+    """Return what is kept of the keys of the client that asks, the newest first."""
+    of = client_keys.c
+    subject = access.actor.subject if access.actor else None
+    kept = sa.select(client_keys).where(of.client_id == subject).order_by(of.id.desc()).limit(200)
+    return Listed(rows(session.execute(kept)))
+
+
 def list_clients(session: Session, query: Mapping[str, Any]) -> Listed:
     """Return a page of API clients, in the order in which they were made."""
     of = clients.c

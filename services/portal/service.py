@@ -7,14 +7,17 @@ from sqlalchemy.orm import Session
 
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.identity.rights import PUBLIC_RIGHT
-from xinhuo.chassis.markers import http, job
+from xinhuo.chassis.markers import http, job, subscribe
+from xinhuo.chassis.row_security import wide
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.web.pages import Answer
+from xinhuo.contracts.codec import Envelope
+from xinhuo.contracts.volunteers import PersonErased
 
 from . import queries, schemas, signing
 from .accounts_service import AccountEntrypoints
 from .clients_service import ClientEntrypoints
-from .commands import clients, housekeeping, sessions, signin
+from .commands import clients, forgetting, housekeeping, sessions, signin
 from .domain import clients as client_rules
 from .domain import passwords as password_rules
 from .domain import sessions as session_rules
@@ -36,6 +39,11 @@ class Portal(OwnEntrypoints, DirectoryEntrypoints, AccountEntrypoints, ClientEnt
     def rotate_signing_key(self, session: Session) -> None:
         """Make the next key that signs tokens when it is time, and forget old ones."""
         signing.rotate(session, self.runtime.keys)
+
+    @subscribe(PersonErased)
+    def forget_person(self, session: Session, envelopes: list[Envelope]) -> None:
+        """Empty the accounts of persons who were erased."""
+        forgetting.forget_persons(session, envelopes)
 
     # Answers to requests with passwords are not kept under an Idempotency-Key: not even a digest of one is stored.
 
@@ -74,7 +82,8 @@ class Portal(OwnEntrypoints, DirectoryEntrypoints, AccountEntrypoints, ClientEnt
     @http("POST", "/v1/sessions:end", right=PUBLIC_RIGHT, accepts=schemas.Refresh, secret=True)
     def sign_out(self, session: Session, body: dict[str, Any]) -> None:
         """End the session of a refresh token; 204 for whatever is sent."""
-        sessions.sign_out(session, self.runtime.keys, body["refresh_token"])
+        with wide(session):  # who asks is known by what is found
+            sessions.sign_out(session, self.runtime.keys, body["refresh_token"])
 
     @http(
         "POST",
@@ -101,10 +110,12 @@ class Portal(OwnEntrypoints, DirectoryEntrypoints, AccountEntrypoints, ClientEnt
     )
     def token_for_key(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
         """Change an API key for an access token."""
-        return clients.token_for_key(session, self.runtime.keys, body["key"])
+        with wide(session):
+            return clients.token_for_key(session, self.runtime.keys, body["key"])
 
     @http("GET", "/v1/keys", right=PUBLIC_RIGHT, returns=schemas.KeySet)
     def signing_keys(self, session: Session) -> Answer:
         """Show the public keys that tokens are checked with."""
-        shown = signing.shown(session, self.runtime.keys, database_now(session))
+        with wide(session):
+            shown = signing.shown(session, self.runtime.keys, database_now(session))
         return Answer(shown, headers={"Cache-Control": "max-age=60"})

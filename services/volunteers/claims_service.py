@@ -126,7 +126,7 @@ class ClaimEntrypoints:
     @http(
         "POST",
         "/v1/reversal-requests/{id:uuid}:approve",
-        right="hours:reverse",
+        right="hours:decide_reversal",
         returns=schemas.ReversalRequest,
         errors=(rules.ReversalNotFound, rules.OwnReversal, rules.ReversalDecided, domain.EntryAlreadyReversed),
     )
@@ -138,7 +138,7 @@ class ClaimEntrypoints:
     @http(
         "POST",
         "/v1/reversal-requests/{id:uuid}:refuse",
-        right="hours:reverse",
+        right="hours:decide_reversal",
         accepts=schemas.Refuse,
         returns=schemas.ReversalRequest,
         errors=(rules.ReversalNotFound, rules.OwnReversal, rules.ReversalDecided),

@@ -53,15 +53,15 @@ class ImportEntrypoints:
         right="hours:import",
         media_type=XLSX,
         body_limit=FILE_LIMIT,
-        query=schemas.ImportFile,
+        named=True,
         returns=schemas.Import,
         status=201,
         errors=(domain.ImportSeenBefore, *_FILE_ERRORS),
     )
-    def check_import(self, session: Session, body: bytes, query: dict[str, Any]) -> Answer:
+    def check_import(self, session: Session, body: bytes, file_name: str | None) -> Answer:
         """Check a workbook row by row; nothing is entered before it is confirmed."""
         now = database_now(session)
-        import_id = commands.check_import(session, self.runtime.keys, body, query["filename"], now=now)
+        import_id = commands.check_import(session, self.runtime.keys, body, file_name, now=now)
         return Answer(self._shown(session, import_id), headers={"Location": f"/v1/imports/{import_id}"})
 
     @http(

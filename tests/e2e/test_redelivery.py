@@ -33,8 +33,8 @@ TIMES = 2
 #: As many are confirmed together.
 AT_ONCE = 500
 PATIENCE = 60
-#: Of what no sample run records an event; tests/integration/privacy gives them theirs twice.
-NOT_IN_A_RUN = {"awards.forget_person", "notify.forget_person"}
+#: Of what no sample run records an event; tests/integration/privacy and portal give them theirs twice.
+NOT_IN_A_RUN = {"awards.forget_person", "notify.forget_person", "portal.forget_person"}
 #: The broker gives a message twenty times more, and calls it dead when it comes back once more.
 ONE_TOO_OFTEN = 21
 

@@ -220,6 +220,19 @@ def test_a_database_that_refuses_is_told(url: str) -> None:
     assert of_databases(f"{url}?nosuch=1") == ["database.refused"]
 
 
+def test_an_office_in_which_nobody_answers_for_personal_data_is_found(url: str) -> None:
+    made = (
+        "INSERT INTO portal.accounts (id, login, role, state, password_hash) VALUES (gen_random_uuid(), '{0}', '{1}',"
+    )
+    person = made + " '{2}', '$argon2id$')"
+    run(url, person.format("chen.admin", "bureau_admin", "active"))
+    assert of_databases(url) == ["accounts.no_officer"]
+    run(url, person.format("lin.officer", "privacy_officer", "invited"))
+    assert of_databases(url) == ["accounts.no_officer"]
+    run(url, "UPDATE portal.accounts SET state = 'active' WHERE login = 'lin.officer'")
+    assert of_databases(url) == []
+
+
 def test_another_master_key_than_the_datas_is_found_and_starts_nothing(url: str, tmp_path: Path) -> None:
     create_key_file(tmp_path / "master.key")
     mine = {"XINHUO_KEY_FILE": str(tmp_path / "master.key")}

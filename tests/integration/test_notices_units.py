@@ -56,6 +56,33 @@ def test_a_registered_unit_is_shown_with_label_etag_and_event(service: Notices, 
     )
 
 
+def test_a_credit_code_is_checked_and_kept_in_one_spelling(service: Notices, client: Client) -> None:
+    made = client.post("/v1/units", json={**UNITS[0], "credit_code": "12440781 45600000 0f"})
+    assert (made.status_code, (made.json or {})["credit_code"]) == (201, "12440781456000000F")
+    path = f"/v1/units/{UNITS[0]['code']}"
+    for given, says in {
+        "12440781456000000E": "应为 F",
+        "1244078145600000F": "18位",
+        "1I440781456000000F": "18位",
+        "12440781456000000F0": "18位",
+    }.items():
+        answer = client.patch(path, json={"credit_code": given}, headers={"If-Match": "*"})
+        [problem] = (answer.json or {})["errors"]
+        assert (answer.status_code, problem["pointer"], problem["code"]) == (
+            422,
+            "/credit_code",
+            "unit.credit_code_invalid",
+        )
+        assert says in problem["detail"]
+    same = client.patch(path, json={"credit_code": "１2440781456000000f"}, headers={"If-Match": "*"})
+    assert (same.json or {})["revision"] == (made.json or {})["revision"], (
+        "the same code spelled otherwise is no change"
+    )
+    none = client.patch(path, json={"credit_code": None}, headers={"If-Match": "*"})
+    assert (none.status_code, (none.json or {})["credit_code"]) == (200, None)
+    assert "12440781456000000F" not in str([one.data for one in recorded(service)]), "it is in no event"
+
+
 def test_a_code_can_be_taken_once_and_the_refusal_names_it(service: Notices, client: Client) -> None:
     register_units(client, UNITS[:1])
     answer = client.post("/v1/units", json={**UNITS[0], "name": "另一个单位"})

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import openpyxl
 import sqlalchemy as sa
@@ -34,6 +35,11 @@ def name_of(index: int) -> str:
     return SURNAMES[index // 10 % 10] + GIVEN[index % 10] + GIVEN[index // 100 % 10]
 
 
+def disposition(name: str) -> str:
+    """Return the header by which a file is called so."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
 @dataclass
 class Office:
     """A service with one team, one activity over 2020 and some verified volunteers, and a client of it."""
@@ -47,7 +53,8 @@ class Office:
 
     def upload(self, data: bytes, **headers: str) -> TestResponse:
         """Send a workbook to be checked."""
-        return self.client.post("/v1/imports?filename=3月时数.xlsx", data=data, content_type=XLSX, headers=headers)
+        named = {"Content-Disposition": disposition("3月时数.xlsx"), **headers}
+        return self.client.post("/v1/imports", data=data, content_type=XLSX, headers=named)
 
     def check(self, rows: Iterable[HoursRow]) -> dict[str, Any]:
         """Check rows as a workbook and return the import."""

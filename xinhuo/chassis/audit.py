@@ -2,8 +2,8 @@
 
 The database computes the chain itself: a trigger numbers each row, hashes it with the hash of the row before, and
 keeps the number and hash of the last one beside the table. ``verify`` computes all of it again, and names the first
-row that was edited, removed, exchanged or cut off. Nothing personal stands in a row: objects are named by ids, states
-by their hashes.
+row that was edited, removed, exchanged or cut off. No name or number of a person stands in a row: objects are named
+by ids, states by their hashes, and who asked by account and network address.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from . import trace
+from . import caller, trace
 from .identity.actor import Access, access_of
 
 START = bytes(32)
@@ -38,14 +38,16 @@ TABLE = sa.table(
     sa.column("after_hash", sa.LargeBinary),
     sa.column("reason", sa.Text),
     sa.column("trace_id", sa.Text),
+    sa.column("address", sa.Text),
     sa.column("hash", sa.LargeBinary),
 )
 _INSERT = sa.text(
     """
     INSERT INTO audit_log
-        (subject, role, unit, action, object_kind, object_id, outcome, before_hash, after_hash, reason, trace_id)
+        (subject, role, unit, action, object_kind, object_id, outcome, before_hash, after_hash, reason, trace_id,
+        address)
     VALUES (:subject, :role, :unit, :action, :object_kind, :object_id, :outcome, :before_hash, :after_hash, :reason,
-        :trace_id)
+        :trace_id, :address)
     """
 )
 _HEAD = sa.text("SELECT seq, hash FROM audit_head")
@@ -102,6 +104,7 @@ def record(
             "after_hash": state_hash(after),
             "reason": reason,
             "trace_id": trace.trace_id(),
+            "address": caller.address(),
         },
     )
 
@@ -162,6 +165,7 @@ def row_hash(before: bytes, row: Any) -> bytes:
         bytes(row.after_hash).hex() if row.after_hash is not None else None,
         row.reason,
         row.trace_id,
+        *([row.address] if row.address is not None else ()),  # rows of before have none, and are spelled without
     ]
     # Each part with its length before it, nothing with a minus: no two rows are spelled alike.
     spelled = "".join("-;" if part is None else f"{len(part.encode())}:{part};" for part in parts)

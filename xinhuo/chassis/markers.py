@@ -37,6 +37,7 @@ class Http:
     later: Any = None
     produces: str | None = None
     also: tuple[int, ...] = ()
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def http(
     later: Any = None,
     produces: str | None = None,
     also: tuple[int, ...] = (),
+    named: bool = False,
 ) -> Callable[[F], F]:
     """Mark a method as the answer to ``method path`` for those who have the ``right`` of ``identity.rights``.
 
@@ -108,9 +110,10 @@ def http(
     hold a password or a key: an Idempotency-Key is passed over, so that not even a digest of one is stored. ``cookie``
     names a cookie that the method gets as ``cookie``, None without one. ``later`` is the schema of an answer with 202,
     of what is not done yet. ``produces`` is the media type of an answer that is a file, and ``also`` are other statuses
-    of success, both for the documentation.
+    of success, both for the documentation. ``named`` says that the body is a file, the name of which (in
+    ``Content-Disposition``) the method gets as ``file_name``, None without one.
     """
-    limits = (body_limit, media_type, coalesce, errors, secret, cookie, later, produces, also)
+    limits = (body_limit, media_type, coalesce, errors, secret, cookie, later, produces, also, named)
     return _mark(Http(method, path, right, accepts, query, returns, status, *limits))
 
 

@@ -7,9 +7,10 @@ the setting ``all`` from its connection; a request whose right reaches less narr
 connection without settings, such as that of a curious person with the role's password, sees no such row at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,13 +23,18 @@ OPTIONS = "-cxinhuo.reach=all"
 _KEY = "xinhuo_narrowed"
 _SET = sa.text(
     "SELECT set_config('xinhuo.reach', :reach, true), set_config('xinhuo.unit', :unit, true),"
-    " set_config('xinhuo.team', :team, true), set_config('xinhuo.persons', :persons, true)"
+    " set_config('xinhuo.team', :team, true), set_config('xinhuo.persons', :persons, true),"
+    " set_config('xinhuo.self', :self, true)"
 )
-_WIDE = {"reach": "all", "unit": "", "team": "", "persons": ""}
+_WIDE = {"reach": "all", "unit": "", "team": "", "persons": "", "self": ""}
 
 #: For policies. Each is asked once for a statement, not once for a row.
 ALL = "(SELECT current_setting('xinhuo.reach', true)) = 'all'"
 ALL_OR_PUBLIC = "(SELECT current_setting('xinhuo.reach', true)) IN ('all', 'public')"
+#: Of somebody who reaches less than everything: his account or client, and the volunteers that he is or has in ward.
+SELF = "(SELECT string_to_array(current_setting('xinhuo.self', true), ','))"
+#: The rows of an audit log that he may see: what he did, and what was done to these.
+_CONCERNED = f"{ALL} OR subject = ANY (CAST({SELF} AS uuid[])) OR object_id = ANY (CAST({SELF} AS text[]))"
 _UNITS = """
 CREATE FUNCTION reached_units() RETURNS SETOF text LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH RECURSIVE tree (code) AS (
@@ -85,6 +91,11 @@ def unprotect(connection: Any, table: str) -> None:
     connection.execute(sa.text(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"))
 
 
+def protect_audit(connection: Any) -> None:
+    """Show of the audit log what one did oneself or what was done to oneself; everybody appends to it."""
+    protect(connection, "audit_log", _CONCERNED, "true")
+
+
 def add_reached_units(connection: Any, units: str, *, of_team: str = "") -> None:
     """Make ``reached_units()``: the actor's unit and all under it; ``units`` has code and parent_code.
 
@@ -103,9 +114,15 @@ def _settings(access: Access) -> dict[str, str]:
     if actor is None:
         return {**_WIDE, "reach": reach.value}
     persons = {Reach.SELF: (actor.volunteer,), Reach.CHILD: actor.wards}.get(reach, ())
+    concerned = (actor.subject, actor.volunteer, *actor.wards)
     return {
         "reach": reach.value,
         "unit": (actor.unit or "") if reach is Reach.OWN else "",
         "team": (actor.team or "") if reach is Reach.TEAM else "",
-        "persons": ",".join(str(each) for each in persons if each is not None),
+        "persons": _listed(persons),
+        "self": _listed(concerned),
     }
+
+
+def _listed(ids: Iterable[UUID | None]) -> str:
+    return ",".join(str(each) for each in ids if each is not None)

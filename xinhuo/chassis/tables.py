@@ -256,6 +256,31 @@ CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audi
     FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change();
 """
 
+#: With the network address of who asked, where there is one: rows without are spelled as they were before.
+_AUDIT_CHAIN = """
+CREATE OR REPLACE FUNCTION audit_chain() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    last audit_head;
+    spelled text;
+BEGIN
+    -- Held until the commit: the numbers have no gaps, and the order is that of the commits.
+    SELECT * INTO STRICT last FROM audit_head FOR UPDATE;
+    NEW.seq := last.seq + 1;
+    NEW.at := clock_timestamp();
+    SELECT string_agg(coalesce(octet_length(convert_to(part, 'UTF8')) || ':' || part, '-') || ';', '' ORDER BY n)
+    INTO spelled
+    FROM unnest(ARRAY[
+        NEW.seq::text, to_char(NEW.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\\:MI\\:SS.US'), NEW.subject::text,
+        NEW.role, NEW.unit, NEW.action, NEW.object_kind, NEW.object_id, NEW.outcome, encode(NEW.before_hash, 'hex'),
+        encode(NEW.after_hash, 'hex'), NEW.reason, NEW.trace_id]{address}) WITH ORDINALITY AS parts (part, n);
+    NEW.hash := sha256(last.hash || convert_to(spelled, 'UTF8'));
+    UPDATE audit_head SET seq = NEW.seq, hash = NEW.hash;
+    RETURN NEW;
+END
+$$
+"""
+_WITH_ADDRESS = " || CASE WHEN NEW.address IS NOT NULL THEN ARRAY[NEW.address] END"
+
 
 def create_first(connection: sa.Connection) -> None:
     """Create the chassis tables of release 0.1 in the service's schema, with inbox partitions for a year."""
@@ -327,6 +352,21 @@ def add_role(connection: sa.Connection) -> None:
 def drop_role(connection: sa.Connection) -> None:
     """Take back what ``add_role`` did; the functions stay, as a first migration makes them too."""
     _run(connection, "ALTER FUNCTION audit_chain SECURITY INVOKER")
+
+
+def add_audit_address(connection: sa.Connection) -> None:
+    """Let a row of the audit log say from which network address was asked."""
+    long = "ALTER TABLE audit_log ADD COLUMN address text CHECK (length(address) BETWEEN 1 AND 64)"
+    connection.execute(sa.text(long))
+    connection.execute(sa.text(_AUDIT_CHAIN.format(address=_WITH_ADDRESS)))
+    add_role(connection)
+
+
+def drop_audit_address(connection: sa.Connection) -> None:
+    """Take back what ``add_audit_address`` did: of rows with an address the hash no longer fits."""
+    connection.execute(sa.text("ALTER TABLE audit_log DROP COLUMN address"))
+    connection.execute(sa.text(_AUDIT_CHAIN.format(address="")))
+    add_role(connection)
 
 
 def add_retention_reports(connection: sa.Connection) -> None:

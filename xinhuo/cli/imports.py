@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from .client import XLSX, Api, ApiProblem
@@ -44,8 +45,10 @@ def check(api: Api, file: Path) -> dict[str, Any]:
         "POST",
         "/v1/imports",
         data=file.read_bytes(),
-        headers={"Content-Type": XLSX},
-        params={"filename": file.name},
+        headers={
+            "Content-Type": XLSX,
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
+        },
         repeatable=True,
     )
     found: dict[str, Any] = response.json()

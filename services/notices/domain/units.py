@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
+
+from stdnum.cn import uscc
 
 from xinhuo.chassis.errors import Conflict, NotFound, RuleError
 
@@ -66,6 +69,14 @@ class ParentUnknown(RuleError):
         )
 
 
+class InvalidCreditCode(RuleError):
+    """A unified social credit code has 18 characters without I, O, S, V, Z; the last one checks the others."""
+
+    code = "unit.credit_code_invalid"
+    title = "统一社会信用代码不正确"
+    clause = "GB 32100-2015"
+
+
 class AddresseeUnknown(RuleError):
     """A notice is addressed to units, kinds or groups that the register does not hold."""
 
@@ -103,6 +114,27 @@ class UnitFacts:
     groups: frozenset[str] = frozenset()
 
 
+def check_credit_code(text: str) -> str:
+    """Return a unified social credit code as it is kept, in capitals, or raise ``InvalidCreditCode``."""
+    number = unicodedata.normalize("NFKC", text).replace(" ", "").upper()
+    if not _CREDIT_CODE.fullmatch(number):
+        raise InvalidCreditCode(
+            "统一社会信用代码应为18位数字和大写字母，不含 I、O、S、V、Z，请更正。",
+            "A unified social credit code is 18 digits and capital letters without I, O, S, V, Z; correct it.",
+            pointer="/credit_code",
+        )
+    expected = uscc.calc_check_digit(number[:17])
+    if number[17] != expected:
+        raise InvalidCreditCode(
+            f"统一社会信用代码校验不通过：按前17位计算，最后一位应为 {expected}，请逐位核对。",
+            f"The unified social credit code fails its check: for the first 17 characters the last one should be "
+            f"{expected}; compare every character.",
+            pointer="/credit_code",
+        )
+    return number
+
+
+_CREDIT_CODE = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
 _UNIT_CODE = re.compile(r"[A-Z0-9]+(?:-[A-Z0-9]+)*")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis import audit
 from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import check_revision
-from xinhuo.chassis.identity.actor import Actor
+from xinhuo.chassis.identity.actor import Actor, access_of
 from xinhuo.chassis.identity.rights import OWN_ACCOUNT, RIGHTS
 from xinhuo.chassis.identity.tokens import LIFETIME_SECONDS
 from xinhuo.chassis.ids import new_id
@@ -30,6 +30,7 @@ from ..domain.clients import (
     check_client,
     prefix_of,
 )
+from ..domain.sessions import SessionEnded
 from ..models import client_keys, clients
 from .acting import present
 
@@ -89,6 +90,15 @@ def revoke_key(session: Session, client_id: UUID, prefix: str) -> dict[str, Any]
     Tokens that it was changed for live out their ten minutes. Raises ClientNotFound, KeyNotFound or SessionEnded.
     """
     present(session)
+    return _revoked(session, client_id, prefix)
+
+
+def revoke_own_key(session: Session, prefix: str) -> dict[str, Any]:
+    """Do the same with a key of the client that asks. Raises KeyNotFound or SessionEnded."""
+    return _revoked(session, _asking(session).subject, prefix)
+
+
+def _revoked(session: Session, client_id: UUID, prefix: str) -> dict[str, Any]:
     _locked(session, client_id)
     key = _key(session, client_id, prefix)
     if key["revoked_at"] is not None:
@@ -102,7 +112,18 @@ def rotate_key(session: Session, client_id: UUID, prefix: str, overlap_hours: in
 
     Raises ClientNotFound, KeyNotFound, KeyNotLive, TooManyKeys or SessionEnded.
     """
-    actor = present(session)
+    return _rotated(session, present(session), client_id, prefix, overlap_hours, days)
+
+
+def rotate_own_key(session: Session, prefix: str, overlap_hours: int, days: int) -> dict[str, Any]:
+    """Do the same with a key of the client that asks. Raises KeyNotFound, KeyNotLive, TooManyKeys or SessionEnded."""
+    actor = _asking(session)
+    return _rotated(session, actor, actor.subject, prefix, overlap_hours, days)
+
+
+def _rotated(
+    session: Session, actor: Actor, client_id: UUID, prefix: str, overlap_hours: int, days: int
+) -> dict[str, Any]:
     _locked(session, client_id)
     now = database_now(session)
     old = _key(session, client_id, prefix)
@@ -185,6 +206,15 @@ def live_key(session: Session, key: str, now: datetime) -> Mapping[Any, Any]:
     if found["state"] != "active":
         raise KeyRefused()
     return found
+
+
+def _asking(session: Session) -> Actor:
+    """Return the client that asks; raises SessionEnded unless it is in use."""
+    actor = access_of(session).actor
+    active = sa.select(clients.c.id).where(clients.c.id == (actor and actor.subject), clients.c.state == "active")
+    if actor is None or session.scalar(active) is None:
+        raise SessionEnded()
+    return actor
 
 
 def _check(client: Mapping[str, Any]) -> None:

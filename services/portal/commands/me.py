@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from xinhuo.chassis import audit
 from xinhuo.chassis.db import Database, database_now
 from xinhuo.chassis.identity.actor import Access, grant
+from xinhuo.chassis.row_security import narrow
 from xinhuo.chassis.security import Keys
 
 from .. import factors, passwords, people
@@ -31,6 +32,7 @@ def change_password(db: Database, keys: Keys, access: Access, old: str, new: str
     confirm_password(db, keys, account, old, "/old")
     password_hash = passwords.hashed(new)
     with db.transaction() as session:
+        narrow(session, access)
         _unchanged(session, account)
         people.change(session, account["id"], password_hash=password_hash)
         sessions.end_all(session, account["id"], "password")
@@ -78,6 +80,7 @@ def remove_factor(db: Database, keys: Keys, access: Access, password: str) -> No
         raise FactorOff()
     confirm_password(db, keys, account, password, "/password")
     with db.transaction() as session:
+        narrow(session, access)
         _unchanged(session, account)
         people.change(session, account["id"], totp_secret=None, totp_pending=None)
         audit.record(session, "account.factor_off", "account", account["id"], access=access)
@@ -91,6 +94,7 @@ def end_session(session: Session, session_id: UUID) -> None:
 def _own(db: Database, access: Access) -> people.Row:
     with db.transaction() as session:
         grant(session, access)
+        narrow(session, access)
         return own_account(session)
 
 

@@ -62,12 +62,13 @@ _ERASE = (
         """
     ),
     sa.text("UPDATE hour_claims SET evidence = NULL WHERE volunteer_id = :id"),
-    # Workbooks that held a row of the person, and what was found in them, are encrypted with another key.
+    # Workbooks that name the person, and what was found in them, are encrypted with another key; those that a worker
+    # still needs are emptied when it is through.
     sa.text(
         """
-        UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL
-        WHERE state NOT IN ('confirmed', 'undoing')
-            AND id IN (SELECT import_id FROM ledger_entries WHERE volunteer_id = :id AND import_id IS NOT NULL)
+        UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'
+        WHERE state NOT IN ('confirmed', 'undoing') AND (CAST(:id AS uuid) = ANY (persons)
+            OR id IN (SELECT import_id FROM ledger_entries WHERE volunteer_id = :id AND import_id IS NOT NULL))
         """
     ),
 )

@@ -5,6 +5,7 @@ ids. What is read after that stays true until the commit, so the rules are check
 holds, and the inserts cannot collide. The exclusion constraint stands behind that for whoever forgets the lock.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ _REVERSE = sa.text(
     FROM new JOIN ledger_entries AS e ON e.id = new.entry_id
     """
 )
+_ENTERING = sa.text("SELECT set_config('xinhuo.entering', :places, true)")
 _DAY = timedelta(days=1)
 #: Nobody has served until then, and the calendar goes on for a day.
 _FAR = datetime(9999, 12, 30, tzinfo=UTC)
@@ -176,9 +178,12 @@ def log_hours(
     if not items:
         return []
     by = by or [access_of(session)] * len(items)
-    entered, outcomes, now = _weigh(session, items, by, now, origin)
+    with wide(session):  # who served may be of another unit
+        entered, outcomes, now = _weigh(session, items, by, now, origin)
     made_by = zip(outcomes, traces or (), strict=traces is not None)
     belonging = {one.id: its for one, its in made_by if isinstance(one, Entry)}
+    if entered:
+        _bind(session, by)
     _enter(session, list(entered.values()), now, origin, belonging)
     _hide_foreign(session, outcomes, by)
     known = entered | _load_entries(session, {one for one in outcomes if isinstance(one, UUID)} - entered.keys())
@@ -186,6 +191,21 @@ def log_hours(
         Entered(one) if isinstance(one, Entry) else Existing(known[one]) if isinstance(one, UUID) else one
         for one in outcomes
     ]
+
+
+def _bind(session: Session, by: Sequence[Access]) -> None:
+    """Let the database take entries only at places that somebody of these reaches, whatever was checked before.
+
+    Requests that arrive together are entered together: the lock knows the places of all of them.
+    """
+    if any(access.reach is Reach.ALL or access.actor is None for access in by):
+        return
+    actors = [(access.reach, access.actor) for access in by if access.actor is not None]
+    places = {
+        "units": sorted({one.unit for reach_, one in actors if reach_ is Reach.OWN and one.unit is not None}),
+        "teams": sorted({one.team for reach_, one in actors if reach_ is Reach.TEAM and one.team is not None}),
+    }
+    at_commit(session, _ENTERING, {"places": json.dumps(places)})
 
 
 def check_one(session: Session, item: Served, by: Access, now: datetime) -> Entry | UUID:

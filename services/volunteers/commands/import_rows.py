@@ -63,6 +63,8 @@ class Examined:
     findings: list[Finding] = field(default_factory=list)
     entered_rows: list[int] = field(default_factory=list)
     existing_rows: list[int] = field(default_factory=list)
+    persons: set[UUID] = field(default_factory=set)
+    """Whom the workbook names, in rows with a mistake too."""
 
     @property
     def entered(self) -> int:
@@ -143,6 +145,7 @@ def _identify(session: Session, keys: Keys, examined: Examined) -> list[_Line]:
     by_index = _people(session, volunteers.c.id_number_index, list(indexes.values()))
     numbers = sorted({row.volunteer.upper() for row in rows if row.volunteer})
     by_number = _people(session, volunteers.c.volunteer_no, numbers)
+    examined.persons = {person.id for found in (by_index, by_number) for person in found.values()}
     known = sa.select(activities.c.number, activities.c.id).where(*reach.of_activities(session))
     activity_ids = {
         number: activity_id

@@ -54,10 +54,10 @@ _SEEN = sa.text(
 _INSERT = sa.text(
     """
     INSERT INTO imports (id, state, file_hash, file_size, file_name, workbook, preview, outcomes, rows, valid, invalid,
-        existing, problems, counts, checked_at, expires_at, made_by, made_as, unit_code)
+        existing, problems, counts, checked_at, expires_at, made_by, made_as, unit_code, persons)
     VALUES (:id, 'checked', :file_hash, :file_size, :file_name, :workbook, :preview, :outcomes, :rows, :valid, :invalid,
         :existing, :problems, CAST(:counts AS jsonb), :now, :expires_at,
-        :made_by, :made_as, :unit_code)
+        :made_by, :made_as, :unit_code, CAST(:persons AS uuid[]))
     """
 )
 _FOR_UPDATE = sa.text(
@@ -121,6 +121,14 @@ _ENTRIES_IN_FORCE = sa.text(
     ORDER BY entry.id
     """
 )
+#: Who was erased while a worker still needed the file.
+_EMPTY_OF_ERASED = sa.text(
+    """
+    UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'
+    WHERE id = :id AND state NOT IN ('confirmed', 'undoing') AND EXISTS (
+        SELECT FROM volunteers AS v WHERE v.id = ANY (imports.persons) AND v.state = 'erased')
+    """
+)
 _UNDONE = sa.text("UPDATE imports SET state = 'undone', undone_at = :now WHERE id = :id")
 
 
@@ -160,6 +168,7 @@ def check_import(session: Session, keys: Keys, data: bytes, file_name: str | Non
             "file_name": keys.encrypt(file_name, "imports.file_name") if file_name else None,
             "workbook": keys.encrypt_bytes(data, "imports.workbook"),
             **_findings_of(examined, keys, "valid"),
+            "persons": sorted(examined.persons),
             "now": now,
             "expires_at": file_kept_until(now),
             **_made_by(access_of(session)),
@@ -261,6 +270,7 @@ def run_next_confirmed(session: Session, db: Database, keys: Keys) -> UUID | Non
     import_id: UUID = waiting.id
     if _begin_attempt(db, import_id) > MOST_ATTEMPTS:
         session.execute(_GIVE_UP, {"id": import_id, "failure": "import.gave_up"})
+        session.execute(_EMPTY_OF_ERASED, {"id": import_id})
         return import_id
     grant(session, _access_of(waiting.made_by, waiting.made_as, waiting.unit_code))
     data = keys.decrypt_bytes(bytes(waiting.workbook), "imports.workbook")
@@ -282,6 +292,7 @@ def run_next_confirmed(session: Session, db: Database, keys: Keys) -> UUID | Non
             "refused": examined.refused if succeeded else None,
         },
     )
+    session.execute(_EMPTY_OF_ERASED, {"id": import_id})
     return import_id
 
 
@@ -342,4 +353,5 @@ def run_next_undo(session: Session, db: Database) -> UUID | None:
         outbox.write_pending(session)
         report(min(start + SLICE, len(entries)), len(entries))
     session.execute(_UNDONE, {"id": import_id, "now": now})
+    session.execute(_EMPTY_OF_ERASED, {"id": import_id})
     return import_id

@@ -68,6 +68,6 @@ REMOVALS = (
         "imports",
         "checked_at < :limit AND workbook IS NOT NULL AND state NOT IN ('confirmed', 'undoing')",
         rule="file",
-        change="workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL",
+        change="workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'",
     ),
 )

@@ -10,12 +10,6 @@ STATES = tuple(state.value for state in ImportState)
 MODES = tuple(mode.value for mode in Confirm)
 
 
-class ImportFile(Schema):
-    """How the user's file is called, for the list and for the file given back."""
-
-    filename = Text(max=200, load_default=None)
-
-
 class ImportQuery(Page):
     """Which imports to list."""
 

@@ -14,6 +14,7 @@ import pyotp
 from services.volunteers.imports_service import XLSX
 from services.volunteers.workbooks import HoursRow, workbook_of
 from tests.support.campaign import notice_to
+from tests.support.imports import disposition
 from tests.support.installation import SERVICES
 from tests.support.waiting import wait_for
 from xinhuo.chassis.identity.actor import Actor
@@ -107,13 +108,16 @@ class Flows:
         self.make(*post, f"/v1/me/sessions/{sessions[-1]['id']}:end", me)
         self.make(*post, "/v1/sessions:end", None, {"refresh_token": tokens["refresh_token"]})
         self.make("portal", "GET", "/v1/keys", None)
-        client = {"name": "测试程序", "role": "department", "department_code": "canary", "scopes": ["statistics:read"]}
+        client = {"name": "测试程序", "role": "department", "department_code": "canary", "scopes": ["keys:own"]}
         client_path = f"/v1/clients/{self.make(*post, '/v1/clients', admin, client)['id']}"
         self.make("portal", "GET", "/v1/clients", admin)
         self.make("portal", "PATCH", client_path, admin, {"name": "程序"}, headers={"If-Match": "*"})
         key = self.make(*post, f"{client_path}/keys", admin, {})
         self.make("portal", "GET", client_path, admin)
-        self.make(*post, "/v1/client-tokens", None, {"key": key["key"]})
+        program = _bearing(self.make(*post, "/v1/client-tokens", None, {"key": key["key"]}))
+        self.make("portal", "GET", "/v1/me/keys", program)
+        own = self.make(*post, f"/v1/me/keys/{key['prefix']}:rotate", program, {})
+        self.make(*post, f"/v1/me/keys/{own['prefix']}:revoke", program)
         rotated = self.make(*post, f"{client_path}/keys/{key['prefix']}:rotate", admin, {})
         self.make(*post, f"{client_path}/keys/{rotated['prefix']}:revoke", admin)
         self.ask("portal", "GET", "/v1/oidc/start")
@@ -235,8 +239,8 @@ class Flows:
         ]  # fmt: skip
         name = f"{SECOND.name}的时数.xlsx"
         book = workbook_of(rows)
-        upload = {"data": book, "headers": {"Content-Type": XLSX}}
-        answer = self.ask("volunteers", "POST", f"/v1/imports?filename={name}", self.clerk, **upload)
+        upload = {"data": book, "headers": {"Content-Type": XLSX, "Content-Disposition": disposition(name)}}
+        answer = self.ask("volunteers", "POST", "/v1/imports", self.clerk, **upload)
         assert answer.status_code == 201, answer.text
         path = f"/v1/imports/{answer.json()['id']}"
         self.ids["import"] = answer.json()["id"]

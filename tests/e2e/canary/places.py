@@ -78,6 +78,8 @@ class Watched:
         head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
         name = f"{service} {method} {route} {answer.status_code}"
         addresses = [answer.headers.get(header, "") for header in ("Location", "Link", "Content-Location")]
+        if answer.ok:  # whoever does as is right does not write a person into an address either
+            addresses.append(path)
         self.answers += [
             Spot("answer", name, head.encode()),
             Spot("answer", name, answer.content),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from services.notices.service import Notices
 from tests.support.services import fetch, make_service
-from xinhuo.chassis import audit, trace
+from xinhuo.chassis import audit, caller, trace
 from xinhuo.chassis.identity.actor import Access, Actor, Reach, grant
 from xinhuo.chassis.service import Service
 from xinhuo.cli.main import app
@@ -39,7 +39,7 @@ def by_hand(service: Service, *statements: str) -> None:
 
 
 def written(service: Service, count: int, **fields: Any) -> None:
-    with service.runtime.db.transaction() as session:
+    with caller.at("203.0.113.7"), service.runtime.db.transaction() as session:
         grant(session, CLERK)
         for number in range(count):
             audit.record(session, "unit.changed", "unit", f"S{number}", **fields)
@@ -63,6 +63,15 @@ def test_a_row_says_who_did_what_to_which_object_and_why(service: Notices) -> No
     assert (row["reason"], row["trace_id"]) == ("更名：“一中”→ 'x';\n--", traced)
     assert bytes(row["before_hash"]) == audit.state_hash({"a": 1}) != bytes(row["after_hash"])
     assert verified(service) == audit.Verified(1, bytes(row["hash"]), None)
+
+
+def test_rows_of_before_addresses_were_kept_fit_the_chain_with_those_of_today(service: Notices) -> None:
+    for address in ("", "203.0.113.7", "", "2001:db8::/64"):
+        with caller.at(address), service.runtime.db.transaction() as session:
+            audit.record(session, "unit.changed", "unit", "S1")
+    found = [row["address"] for row in fetch(service, "SELECT address FROM audit_log ORDER BY seq")]
+    assert found == [None, "203.0.113.7", None, "2001:db8::/64"]
+    assert verified(service).broken is None
 
 
 def test_what_is_rolled_back_leaves_no_row_and_no_gap(service: Notices) -> None:
@@ -118,6 +127,8 @@ FROM audit_log AS other WHERE (mine.seq, other.seq) IN ((3, 4), (4, 3))
 #: What somebody with all rights might do, and the first row at which it shows.
 TAMPERED = {
     "edited": (["UPDATE audit_log SET role = 'auditor' WHERE seq = 4"], 4),
+    "another address": (["UPDATE audit_log SET address = '203.0.113.9' WHERE seq = 4"], 4),
+    "its address taken away": (["UPDATE audit_log SET address = NULL WHERE seq = 6"], 6),
     "edited to nothing": (["UPDATE audit_log SET reason = NULL, object_id = '' WHERE seq = 6"], 6),
     "deleted": (["DELETE FROM audit_log WHERE seq = 5"], 5),
     "deleted and the gap closed": (
@@ -135,7 +146,7 @@ TAMPERED = {
     "one put in": (
         [
             "INSERT INTO audit_log SELECT 7, at, subject, role, unit, action, object_kind, object_id, outcome,"
-            " before_hash, after_hash, reason, trace_id, hash FROM audit_log WHERE seq = 6",
+            " before_hash, after_hash, reason, trace_id, hash, address FROM audit_log WHERE seq = 6",
             "UPDATE audit_head SET seq = 7",
         ],
         7,

@@ -63,6 +63,8 @@ WRITTEN: dict[tuple[str, str, str], tuple[list[str], str]] = {
     ("portal", "POST", "/v1/me/totp:confirm"): (["account.factor_on"], "account"),
     ("portal", "POST", "/v1/me/totp:remove"): (["account.factor_off"], "account"),
     ("portal", "POST", "/v1/me/sessions/{id:uuid}:end"): (["session.ended"], "session"),
+    ("portal", "POST", "/v1/me/keys/{prefix}:rotate"): (["client_key.rotated", "client_key.created"], "client"),
+    ("portal", "POST", "/v1/me/keys/{prefix}:revoke"): (["client_key.revoked"], "client"),
     ("portal", "POST", "/v1/accounts"): (["account.created"], "account"),
     ("portal", "PATCH", "/v1/accounts/{id:uuid}"): (["account.changed"], "account"),
     ("portal", "POST", "/v1/accounts/{id:uuid}:reset"): (["account.reset"], "account"),

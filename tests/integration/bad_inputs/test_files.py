@@ -12,7 +12,7 @@ from services.volunteers.imports_service import FILE_LIMIT, XLSX
 from services.volunteers.workbooks import workbook_of
 from tests.integration.bad_inputs.problems import check_problem
 from tests.integration.bad_inputs.scene import Tables
-from tests.support.imports import Office, id_number, name_of, open_office
+from tests.support.imports import Office, disposition, id_number, name_of, open_office
 from tests.support.xlsx import GOOD, HEADERS, hours, repacked, row_with
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
@@ -176,14 +176,18 @@ def test_64_the_same_file_twice_is_refused_with_the_first_import(office: Office,
     )  # fmt: skip
 
 
+def called(name: str) -> dict[str, str]:
+    return {"Content-Disposition": disposition(name)}
+
+
 @pytest.mark.parametrize(
     ("path", "options", "status", "code"),
     [
         ("/v1/imports", {"content_type": "text/csv", "data": b"x"}, 415, "body.wrong_type"),
         ("/v1/imports", {"content_type": "multipart/form-data; boundary=x", "data": b"--x--"}, 415, "body.wrong_type"),
-        (f"/v1/imports?filename={'x' * 201}", {"content_type": XLSX, "data": PLAIN}, 400, "query.invalid"),
-        ("/v1/imports?filename=a%00b", {"content_type": XLSX, "data": PLAIN}, 400, "query.invalid"),
-        ("/v1/imports?name=a", {"content_type": XLSX, "data": PLAIN}, 400, "query.invalid"),
+        ("/v1/imports", {"content_type": XLSX, "data": PLAIN, "headers": called("x" * 201)}, 400, "body.file_name"),
+        ("/v1/imports", {"content_type": XLSX, "data": PLAIN, "headers": called("a\0b")}, 400, "body.file_name"),
+        ("/v1/imports?filename=a", {"content_type": XLSX, "data": PLAIN}, 400, "query.invalid"),
     ],
 )
 def test_a_file_sent_the_wrong_way_is_refused(
@@ -199,9 +203,7 @@ def test_a_file_sent_the_wrong_way_is_refused(
 @pytest.mark.parametrize("name", ["../../etc/cron.d/x", "C:\\a\\b.xlsx", 'a"; filename="b', "=cmd|' /C calc'!A0"])
 def test_a_file_name_is_text_and_no_place(office: Office, name: str) -> None:
     rows = [office.row(2, date(2020, 6, 1 + abs(hash(name)) % 27), time(9), time(10))]
-    answer = office.client.post(
-        "/v1/imports", query_string={"filename": name}, data=workbook_of(rows), content_type=XLSX
-    )
+    answer = office.client.post("/v1/imports", headers=called(name), data=workbook_of(rows), content_type=XLSX)
     assert answer.status_code == 201, answer.text
     shown = answer.get_json()
     assert shown["file_name"] == name

@@ -59,6 +59,29 @@ def key_of_client(portal: Portal) -> tuple[UUID, str]:
     return client, row(portal, "SELECT prefix FROM client_keys WHERE client_id = :id", id=client)["prefix"]
 
 
+def new_key_of(portal: Portal, client: UUID) -> str:
+    """Return the prefix of a new key of a client, whose other keys end."""
+    change(portal, "UPDATE client_keys SET revoked_at = now() WHERE client_id = :id AND revoked_at IS NULL", id=client)
+    key, prefix = credentials.new_client_key()
+    change(
+        portal,
+        "INSERT INTO client_keys (id, client_id, prefix, secret_hash, expires_at)"
+        " VALUES (gen_random_uuid(), :id, :prefix, :hash, now() + interval '1 day')",
+        id=client, prefix=prefix, hash=credentials.digest(key),
+    )  # fmt: skip
+    return prefix
+
+
+def keys_of(portal: Portal, client: UUID) -> set[str]:
+    """Return the prefixes of a client's keys."""
+    return {one["prefix"] for one in fetch(portal, "SELECT prefix FROM client_keys WHERE client_id = :id", id=client)}
+
+
+def is_live(portal: Portal, prefix: str) -> bool:
+    """Tell whether a key was not ended."""
+    return bool(fetch(portal, "SELECT FROM client_keys WHERE prefix = :p AND revoked_at IS NULL", p=prefix))
+
+
 def is_of(portal: Portal, who: Actor) -> bool:
     """Tell whether somebody has an account, and not a client."""
     return bool(fetch(portal, "SELECT FROM accounts WHERE id = :id", id=who.subject))

@@ -1,6 +1,7 @@
 """How everybody asks about his own account, and by what one sees that it was his and nobody else's."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 from tests.support.portal import PASSWORD, outcome
@@ -10,7 +11,7 @@ from . import accounts
 from .table import Line
 from .world import Ask, World
 
-_TOTP = "/v1/me/totp"
+_TOTP, _KEYS = "/v1/me/totp", "/v1/me/keys"
 
 
 def _password(_world: World, _who: Actor) -> Ask:
@@ -35,6 +36,17 @@ def _end(world: World, who: Actor) -> Ask:
     return _ending(accounts.session_of(world.portal, who.subject)[0] if accounts.is_of(world.portal, who) else uuid4())
 
 
+def _own_key(verb: str, form: dict[str, Any] | None = None) -> Callable[[World, Actor], Ask]:
+    """Return what is asked about a new key of a client; of who has none, about one that there is not."""
+
+    def ask(world: World, who: Actor) -> Ask:
+        program = not accounts.is_of(world.portal, who)
+        prefix = accounts.new_key_of(world.portal, who.subject) if program else "x" * 8
+        return Ask(f"{_KEYS}/{prefix}:{verb}", form)
+
+    return ask
+
+
 def _ending(session: UUID) -> Ask:
     return Ask(f"/v1/me/sessions/{session}:end")
 
@@ -48,6 +60,9 @@ OWN: dict[tuple[str, str, str], Callable[[World, Actor], Ask]] = {
     ("portal", "POST", f"{_TOTP}:remove"): _remove,
     ("portal", "GET", "/v1/me/sessions"): lambda _world, _who: Ask("/v1/me/sessions"),
     ("portal", "POST", "/v1/me/sessions/{id:uuid}:end"): _end,
+    ("portal", "GET", _KEYS): lambda _world, _who: Ask(_KEYS),
+    ("portal", "POST", f"{_KEYS}/{{prefix}}:rotate"): _own_key("rotate", {}),
+    ("portal", "POST", f"{_KEYS}/{{prefix}}:revoke"): _own_key("revoke"),
 }
 
 
@@ -72,5 +87,16 @@ def check_own(world: World, line: Line, letter: str, who: Actor) -> None:
     if letter == "M" and "{id:uuid}" in line.path:
         answers = [world.ask(who, "portal", line.method, _ending(one)) for one in (foreign, uuid4())]
         assert [outcome(one) for one in answers] == [(404, "session.not_found")] * 2
+    if letter == "M" and line.path == _KEYS:
+        shown = {item["prefix"] for item in (answer.json or {})["items"]}
+        assert shown == accounts.keys_of(portal, who.subject) != set()
+    if letter == "M" and "{prefix}" in line.path:
+        verb = line.path.rpartition(":")[2]
+        _, others = accounts.key_of_client(portal)
+        answers = [
+            world.ask(who, "portal", "POST", Ask(f"{_KEYS}/{one}:{verb}", ask.json)) for one in (others, "x" * 8)
+        ]
+        assert [outcome(one) for one in answers] == [(404, "client.key_not_found")] * 2
+        assert accounts.is_live(portal, others)
     assert accounts.of_others(portal, who.subject) == before, who
     assert str(foreign) in accounts.live_sessions(portal, stranger)

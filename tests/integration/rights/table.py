@@ -55,7 +55,7 @@ volunteers GET   /v1/activities/{id:uuid}                         activities:rea
 volunteers GET   /v1/activities                                   activities:read       A  A  O  T  P  P  A  A  -  -  -
 volunteers POST  /v1/hours                                        hours:log             -  -  O  T  -  -  -  -  -  -  -
 volunteers POST  /v1/hours:batch                                  hours:log             -  -  O  T  -  -  -  -  -  -  -
-volunteers POST  /v1/hours/{id:uuid}:reverse                      hours:reverse         A  A  O  -  -  -  -  -  -  -  -
+volunteers POST  /v1/hours/{id:uuid}:reverse                      hours:reverse         -  A  O  -  -  -  -  -  -  -  -
 volunteers GET   /v1/hours/{id:uuid}                              hours:read            A  A  O  T  S  C  A  A  -  -  -
 volunteers GET   /v1/hours                                        hours:read            A  A  O  T  S  C  A  A  -  -  -
 volunteers POST  /v1/claims                                       hours:claim           -  -  O  T  S  C  -  -  -  -  -
@@ -64,8 +64,8 @@ volunteers POST  /v1/claims/{id:uuid}:approve                     hours:approve 
 volunteers POST  /v1/claims/{id:uuid}:refuse                      hours:approve         A  A  O  -  -  -  -  -  -  -  -
 volunteers GET   /v1/claims/{id:uuid}                             hours:read            A  A  O  T  S  C  A  A  -  -  -
 volunteers GET   /v1/claims                                       hours:read            A  A  O  T  S  C  A  A  -  -  -
-volunteers POST  /v1/reversal-requests/{id:uuid}:approve          hours:reverse         A  A  O  -  -  -  -  -  -  -  -
-volunteers POST  /v1/reversal-requests/{id:uuid}:refuse           hours:reverse         A  A  O  -  -  -  -  -  -  -  -
+volunteers POST  /v1/reversal-requests/{id:uuid}:approve          hours:decide_reversal A  A  O  -  -  -  -  -  -  -  -
+volunteers POST  /v1/reversal-requests/{id:uuid}:refuse           hours:decide_reversal A  A  O  -  -  -  -  -  -  -  -
 volunteers GET   /v1/reversal-requests                            hours:read            A  A  O  T  S  C  A  A  -  -  -
 volunteers GET   /v1/statistics                                   statistics:read       A  A  O  T  P  P  A  A  P  P  -
 volunteers GET   /v1/statistics.xlsx                              statistics:read       A  A  O  T  P  P  A  A  P  P  -
@@ -129,6 +129,9 @@ portal     POST  /v1/me/totp:confirm                              account:own   
 portal     POST  /v1/me/totp:remove                               account:own           M  M  M  M  M  M  M  M  N  M  N
 portal     GET   /v1/me/sessions                                  account:own           M  M  M  M  M  M  M  M  N  M  N
 portal     POST  /v1/me/sessions/{id:uuid}:end                    account:own           M  M  M  M  M  M  M  M  N  M  N
+portal     GET   /v1/me/keys                                      keys:own              -  -  -  -  -  -  -  -  M  -  -
+portal     POST  /v1/me/keys/{prefix}:rotate                      keys:own              -  -  -  -  -  -  -  -  M  -  -
+portal     POST  /v1/me/keys/{prefix}:revoke                      keys:own              -  -  -  -  -  -  -  -  M  -  -
 portal     POST  /v1/accounts                                     accounts:manage       A  -  U  -  -  -  -  -  -  -  -
 portal     GET   /v1/accounts                                     accounts:manage       A  -  U  -  -  -  -  -  -  -  -
 portal     GET   /v1/accounts/{id:uuid}                           accounts:manage       A  -  U  -  -  -  -  -  -  -  -

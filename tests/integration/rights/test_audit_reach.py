@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from xinhuo.chassis import caller
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.identity.actor import Actor
 from xinhuo.chassis.web.pages import cursor_of
@@ -68,6 +69,19 @@ def test_no_filter_and_no_cursor_leads_to_foreign_rows(world: World, service: st
         assert str(foreign) not in {row["object_id"] for row in rows(world, who, service, query)}
     auditor = world.actors["auditor"][0]
     assert {row["object_id"] for row in rows(world, auditor, service, f"?object={foreign}")} == {str(foreign)}
+
+
+def test_from_where_somebody_else_asked_is_not_told(world: World, service: str, who: Actor) -> None:
+    clerk = world.actors["clerk"][0]
+    with caller.at("203.0.113.7"):
+        world.note(service, who, uuid4())
+        world.note(service, clerk, next(one for one in (who.volunteer, *who.wards) if one is not None))
+    found = rows(world, who, service, "?limit=2")[:2]
+    assert [row["address"] for row in found] == [None, "203.0.113.7"]
+    assert [row["subject"] for row in found] == [str(clerk.subject), str(who.subject)]
+    auditor = world.actors["auditor"][0]
+    told = [row["address"] for row in rows(world, auditor, service, "?limit=2")[:2]]
+    assert told == ["203.0.113.7"] * 2
 
 
 def test_a_log_cannot_be_written_to_over_http(world: World, service: str, who: Actor) -> None:

@@ -96,8 +96,8 @@ def test_what_is_public_looks_at_no_token_not_even_at_a_bad_one(world: World, ro
 def test_an_api_key_of_a_role_that_people_have_sees_who_it_is_and_has_no_account(world: World, role: str) -> None:
     who = Actor(accounts.client_of_role(world.portal, role), role, unit="XX-1")
     for route, ask in OWN.items():
-        if "totp:" in route[2]:
-            continue  # what must be made first needs an account
+        if "totp:" in route[2] or "/me/keys" in route[2]:
+            continue  # what must be made first needs an account; keys are a department's own
         answer = world.ask(who, "portal", route[1], ask(world, who))
         if route[2] == "/v1/me":
             assert (answer.json or {})["id"] == str(who.subject)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from services.notices import reach as reach_of_notices
 from services.volunteers import reach as reach_of_volunteers
+from services.volunteers.commands import hours
 from tests.support.services import deliver, delivery_of, recorded
 from xinhuo.chassis.config import SERVICES
 from xinhuo.chassis.db import Database, rows
@@ -18,13 +20,16 @@ from xinhuo.chassis.identity.actor import Access, Actor, Reach
 from xinhuo.chassis.roles import role_of
 from xinhuo.chassis.row_security import narrow, wide
 
+from .accounts import is_of, seated, session_of
 from .world import Ask, Place, World, actor
 
 _CHASSIS = {
-    "alembic_version", "audit_head", "audit_log", "dead_letter_actions", "dead_letters", "idempotency_keys", "inbox",
+    "alembic_version", "audit_head", "dead_letter_actions", "dead_letters", "idempotency_keys", "inbox",
     "jobs", "outbox", "parked_events", "reconciliations", "retention_reports",
 }  # fmt: skip
-#: Tables whose rows belong to no unit and no person, or are public as they are. Every other table has a policy.
+#: Tables whose rows belong to no unit and no person, or are public as they are. Every other table has a policy. Of the
+#: chassis: events (outbox, inbox, parked, dead) name people by number only, every request appends to them, and those of
+#: `ops` alone read them; kept answers (idempotency_keys) are sealed, and found by caller and key together.
 OPEN = {
     "notices": _CHASSIS,
     "volunteers": _CHASSIS
@@ -33,15 +38,10 @@ OPEN = {
         "known_notices",
         "activity_counters",
         "statistics_cells",
-        # Which spans overlap is asked with each record, by an index that PostgreSQL does not use behind a policy, as
-        # `&&` is not leakproof. No answer is made of it.
-        "service_spans",
     },
     "awards": _CHASSIS | {"erased_persons"},
     "notify": _CHASSIS | {"forgotten_persons"},
-    # Signing in looks at accounts before it is known who asks.
-    "portal": _CHASSIS
-    | {"accounts", "links", "login_failures", "sessions", "clients", "client_keys", "signing_keys", "oidc_states"},
+    "portal": _CHASSIS,
 }
 _RIGHT = "people:read"
 
@@ -84,6 +84,19 @@ def seen(world: World, service: str, access: Access, statement: str) -> int:
     with db_of(world, service).transaction() as session:
         narrow(session, access)
         return int(session.scalar(sa.text(statement)) or 0)
+
+
+def changed_by(world: World, service: str, access: Access, statement: str) -> list[Any]:
+    """Return what a statement changes; nothing when a policy refuses it, either being right."""
+    with db_of(world, service).transaction() as session:
+        narrow(session, access)
+        try:
+            changed = list(session.execute(sa.text(statement)).all())
+        except ProgrammingError as error:
+            assert "row-level security" in str(error)  # noqa: PT017
+            changed = []
+        session.rollback()
+    return changed
 
 
 #: Whose rows each question counts, with ``{place}`` filled in.
@@ -142,6 +155,115 @@ def test_a_foreign_import_is_hidden_and_the_own_one_shown(world: World) -> None:
         shown = {row["id"] for row in rows(session.execute(sa.text("SELECT id FROM imports")))}
     assert world.here.hours_import in shown
     assert world.there.hours_import not in shown
+
+
+# --- Of the portal --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seats(world: World) -> dict[str, Actor]:
+    """Two operators of one school, one of another and one above both, a clerk and a program; each with a session."""
+    seats = {
+        "here": world.operators["XX-1"],
+        "beside": seated(world.portal, actor("unit_operator", unit="XX-1")),
+        "there": world.operators["XX-2"],
+        "above": world.actors["unit_operator"][1],
+        "clerk": world.actors["clerk"][0],
+        "leader": seated(world.portal, actor("team_leader", unit="XX-1", team="DUI-1")),
+        "volunteer": world.actors["volunteer"][0],
+        "program": seated(world.portal, actor("department")),
+    }
+    for who in seats.values():
+        if is_of(world.portal, who):
+            session_of(world.portal, who.subject)
+            ask = Ask(f"/v1/accounts/{who.subject}:reset")
+            assert world.ask(world.actors["bureau_admin"][0], "portal", "POST", ask).status_code == 201
+    return seats
+
+
+#: Whose rows each question counts.
+OF_ACCOUNT = {
+    "accounts": "SELECT count(*) FROM accounts WHERE id = '{}'",
+    "sessions": "SELECT count(*) FROM sessions WHERE account_id = '{}'",
+    "links": "SELECT count(*) FROM links WHERE account_id = '{}'",
+    "clients": "SELECT count(*) FROM clients WHERE id = '{}'",
+    "client_keys": "SELECT count(*) FROM client_keys WHERE client_id = '{}'",
+}
+#: Who sees whom, by hand: himself; an operator with the right to manage also those of his unit whom he manages.
+SEES = {
+    ("here", Reach.OWN): {"here", "beside", "leader"},
+    ("above", Reach.OWN): {"above"},
+    ("here", Reach.SELF): {"here"},
+    ("clerk", Reach.SELF): {"clerk"},
+    ("volunteer", Reach.SELF): {"volunteer"},
+    ("program", Reach.SELF): {"program"},
+}
+
+
+@pytest.mark.parametrize(("who", "reach"), SEES)
+@pytest.mark.parametrize("table", OF_ACCOUNT)
+def test_an_account_sees_itself_and_those_whom_it_manages(
+    world: World, seats: dict[str, Actor], who: str, reach: Reach, table: str
+) -> None:
+    access = Access(seats[who], _RIGHT, reach)
+    programs = table.startswith("client")
+    others = {name: one for name, one in seats.items() if (name == "program") == programs}
+    system = Access(None, _RIGHT, Reach.ALL)
+    for one in others.values():
+        assert seen(world, "portal", system, OF_ACCOUNT[table].format(one.subject)) > 0, "there is something to hide"
+    found = {
+        name for name, one in others.items() if seen(world, "portal", access, OF_ACCOUNT[table].format(one.subject))
+    }
+    assert found == SEES[who, reach] & others.keys()
+
+
+@pytest.mark.parametrize("table", [*OF_ACCOUNT, "signing_keys"])
+def test_what_signing_in_looks_at_nobody_else_does(world: World, seats: dict[str, Actor], table: str) -> None:
+    everything = f"SELECT count(*) FROM {table}"  # noqa: S608
+    assert world.ask(None, "portal", "GET", Ask("/v1/keys")).status_code == 200
+    assert seen(world, "portal", Access(None, _RIGHT, Reach.ALL), everything) > 0
+    assert seen(world, "portal", Access(None, _RIGHT, Reach.PUBLIC), everything) == 0
+    stranger = Access(actor("volunteer", volunteer=seats["volunteer"].volunteer), _RIGHT, Reach.SELF)
+    assert seen(world, "portal", stranger, everything) == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE accounts SET state = 'disabled' WHERE id = '{there}' RETURNING 1",
+        "UPDATE accounts SET unit_code = 'XX-2' WHERE id = '{here}' RETURNING 1",
+        "UPDATE accounts SET role = 'bureau_admin' WHERE id = '{beside}' RETURNING 1",
+        "UPDATE accounts SET role = 'bureau_admin' WHERE id = '{here}' RETURNING 1",
+        "UPDATE sessions SET account_id = '{there}' WHERE account_id = '{here}' RETURNING 1",
+        "DELETE FROM links WHERE account_id = '{there}' RETURNING 1",
+        "UPDATE client_keys SET expires_at = now() + interval '9 years' RETURNING 1",
+        "INSERT INTO accounts (id, login, role) VALUES (gen_random_uuid(), 'new.clerk', 'clerk') RETURNING 1",
+        "INSERT INTO links (id, account_id, purpose, secret_hash, expires_at)"
+        " VALUES (gen_random_uuid(), '{there}', 'reset', sha256('x'), now() + interval '1 day') RETURNING 1",
+    ],
+)
+def test_an_operator_changes_no_foreign_account_whatever_the_statement(
+    world: World, seats: dict[str, Actor], statement: str
+) -> None:
+    text = statement.format(**{name: one.subject for name, one in seats.items()})
+    assert changed_by(world, "portal", Access(seats["here"], _RIGHT, Reach.OWN), text) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_of_the_audit_log_one_sees_what_concerns_oneself(world: World, service: str) -> None:
+    me, other = world.actors["guardian"][0], world.actors["clerk"][0]
+    about = "SELECT count(*) FROM audit_log WHERE action = 'volunteer.noted' AND object_id = '{}'"
+    did = "SELECT count(*) FROM audit_log WHERE subject = '{}'"
+    world.note(service, me, world.there.volunteer)
+    world.note(service, other, world.there.people[1].id)
+    world.note(service, other, me.wards[0])
+    for reach in (Reach.CHILD, Reach.SELF):
+        mine = Access(me, _RIGHT, reach)
+        assert seen(world, service, mine, did.format(me.subject)) > 0
+        assert seen(world, service, mine, about.format(me.wards[0])) > 0
+        assert seen(world, service, mine, about.format(world.there.people[1].id)) == 0
+        assert seen(world, service, mine, f"{did.format(other.subject)} AND object_id <> '{me.wards[0]}'") == 0
+    assert seen(world, service, Access(None, _RIGHT, Reach.PUBLIC), "SELECT count(*) FROM audit_log") == 0
 
 
 # --- The first lock taken away --------------------------------------------------------------------------------
@@ -216,19 +338,48 @@ def test_a_list_that_forgets_the_reach_lists_nothing_foreign(
         "UPDATE activities SET unit_code = 'XX-2' WHERE unit_code = 'XX-1' RETURNING 1",
         "INSERT INTO teams (code, name, unit_code, created_at) VALUES ('DUI-9', 'x', 'XX-2', now()) RETURNING 1",
         "INSERT INTO team_members (team_code, volunteer_id, joined_at) VALUES ('DUI-2', '{here}', now()) RETURNING 1",
+        "DELETE FROM service_spans WHERE volunteer_id = '{here}' RETURNING 1",
+        "UPDATE service_spans SET minutes = 1 WHERE volunteer_id = '{here}' RETURNING 1",
+        "INSERT INTO service_spans (entry_id, volunteer_id, activity_id, span, served_on, minutes)"
+        " SELECT gen_random_uuid(), '{here}', a.id, tstzrange('2024-01-01', '2024-01-02'), '2024-01-01', 1"
+        " FROM activities AS a WHERE a.unit_code = 'XX-2' RETURNING 1",
     ],
 )
 def test_what_is_foreign_is_not_changed_whatever_the_statement(world: World, statement: str) -> None:
     text = statement.format(here=world.here.volunteer, there=world.there.volunteer)
+    assert changed_by(world, "volunteers", accesses(world)["own"], text) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/hours", "/v1/hours:batch"])
+@pytest.mark.parametrize("role", ["unit_operator", "team_leader"])
+def test_hours_are_not_entered_at_a_foreign_place_when_the_check_forgets_the_reach(
+    world: World, monkeypatch: pytest.MonkeyPatch, role: str, path: str
+) -> None:
+    everywhere: Any = lambda activity, *_: activity  # noqa: E731
+    monkeypatch.setattr(hours, "_reached", everywhere)
+    who = world.actors[role][0]
+    before = world.effects("volunteers")
+    foreign, own = (world.hours(place, world.there.people[0]) for place in (world.there, world.here))
+    ask = [Ask(path, one if path == "/v1/hours" else {"items": [one]}) for one in (foreign, own)]
+    with_key = Ask(path, ask[0].json, headers={"Idempotency-Key": uuid4().hex})
+    for one in (ask[0], with_key):
+        assert world.ask(who, "volunteers", "POST", one).status_code == 500
+    assert world.effects("volunteers") == before
+    answer = world.ask(who, "volunteers", "POST", ask[1])
+    entered = answer.json if path == "/v1/hours" else (answer.json or {})["items"][0].get("entry")
+    assert (entered or {}).get("unit_code", (entered or {}).get("id")), answer.text
+
+
+def test_which_spans_overlap_is_still_asked_by_an_index(world: World) -> None:
+    text = (
+        "EXPLAIN SELECT 1 FROM service_spans"
+        " WHERE volunteer_id = gen_random_uuid() AND span && tstzrange('2026-01-01', '2026-01-02')"
+    )
     with db_of(world, "volunteers").transaction() as session:
-        narrow(session, accesses(world)["own"])
-        try:
-            changed = session.execute(sa.text(text)).all()
-        except ProgrammingError as error:
-            assert "row-level security" in str(error)  # noqa: PT017  (either is right)
-            changed = []
-        session.rollback()
-    assert changed == []
+        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = " ".join(session.scalars(sa.text(text)))
+    assert "Index Cond" in plan
+    assert "&&" in plan.partition("Index Cond:")[2].partition("Filter")[0]
 
 
 def test_after_a_wide_look_the_rest_is_narrow_again_even_when_it_was_refused(world: World) -> None:

@@ -347,7 +347,7 @@ class World:
 
     def workbook(self, *rows: HoursRow) -> Ask:
         """Return the request that has a workbook checked."""
-        return Ask("/v1/imports?filename=hours.xlsx", data=workbook_of(rows), content_type=XLSX)
+        return Ask("/v1/imports", data=workbook_of(rows), content_type=XLSX)
 
     def check(self, who: Actor, *rows: HoursRow) -> dict[str, Any]:
         """Have a workbook checked and return the import."""

@@ -110,7 +110,11 @@ RIGHTS: Mapping[str, tuple[str, str, Mapping[str, Reach]]] = {
     ),
     "hours:approve": ("审批申报的时数", "decide on claims of hours", {**_BUREAU, "unit_operator": _OWN}),
     "hours:import": ("导入时数", "import hours", {"clerk": _ALL, "unit_operator": _OWN}),
-    "hours:reverse": ("冲销时数", "take hours back", {**_BUREAU, "unit_operator": _OWN}),
+    "hours:reverse": ("冲销时数", "take hours back", {"clerk": _ALL, "unit_operator": _OWN}),
+    # The administrator is the second person only.
+    "hours:decide_reversal": (
+        "决定冲销申请", "decide on taking many hours back", {**_BUREAU, "unit_operator": _OWN}
+    ),
     "statistics:read": (
         "查看统计", "see statistics",
         {**_BUREAU, **_WATCHING, "unit_operator": _OWN, "team_leader": _TEAM, "volunteer": _PUBLIC,
@@ -127,6 +131,7 @@ RIGHTS: Mapping[str, tuple[str, str, Mapping[str, Reach]]] = {
     "inbox:read": ("查看站内信", "see the inbox", {"volunteer": _SELF, "guardian": _CHILD}),
     "accounts:manage": ("管理账号", "manage accounts", {"bureau_admin": _ALL, "unit_operator": _OWN}),
     "clients:manage": ("管理接口密钥", "manage API clients and keys", {"bureau_admin": _ALL}),
+    "keys:own": ("管理本部门的接口密钥", "manage one's own API keys", {"department": _SELF}),
     OWN_ACCOUNT: ("管理本人账号", "manage one's own account", dict.fromkeys(ROLES, _SELF)),
     "dead_letters:manage": ("处理死信", "see and decide on dead letters", {"ops": _ALL}),
     "audit:read": ("查看审计记录", "see the audit log", {**_WATCHING, "volunteer": _SELF, "guardian": _CHILD}),

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
-from .. import faultpoints, logs, metrics, row_security, trace
+from .. import caller, faultpoints, logs, metrics, row_security, trace
 from ..errors import InvalidInput, RuleError
 from ..identity.actor import Access, access_of, grant
 from ..markers import Http, Submission, marked
@@ -21,6 +21,7 @@ from ..service import Runtime, Service
 from . import body, guard, idempotency, pages, schema
 from . import errors as http_errors
 from .coalesce import Coalescer
+from .limits import address_of
 from .pages import Answer
 
 PROBLEM = "application/problem+json"
@@ -125,7 +126,8 @@ class HttpApp:
             if not isinstance(endpoint, Route):
                 return endpoint(request, **arguments), "system"
             label = endpoint.metric
-            return self._answer(endpoint, request, arguments), label
+            with caller.at(address_of(request.environ, self.service.runtime.settings.proxies)):
+                return self._answer(endpoint, request, arguments), label
         except RuleError as error:
             return problem(error), label
         except Exception as error:  # the boundary: answered as 500 and logged with its trace
@@ -171,6 +173,8 @@ class HttpApp:
                 inputs["body"] = self._load_body(route.accepts, data)
             else:
                 inputs["body"] = data
+        if mark.named:
+            inputs["file_name"] = body.file_name(request)
         if mark.method in {"PATCH", "PUT"}:
             inputs["if_match"] = _if_match(request)
         if key is None and mark.coalesce:
@@ -196,7 +200,8 @@ class HttpApp:
                 row_security.narrow(session, access)
             if key is None:
                 return self._response(route, self._call(route, session, inputs), request)
-            hashed = idempotency.request_hash(runtime.keys, request.method, request.full_path, data)
+            what = "\n".join((request.full_path, *filter(None, (inputs.get("file_name"),))))
+            hashed = idempotency.request_hash(runtime.keys, request.method, what, data)
             name = idempotency.name_of(access, request.method, route.mark.path)
             if stored := idempotency.begin(session, runtime.keys, key, name, hashed):
                 headers = {**stored.headers, "Idempotency-Replayed": "true"}

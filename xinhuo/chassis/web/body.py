@@ -5,7 +5,9 @@ import json
 import math
 from typing import Any
 
+import marshmallow as ma
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.http import parse_options_header
 from werkzeug.wrappers import Request
 
 from .errors import (
@@ -18,11 +20,14 @@ from .errors import (
     BodyNotUtf8,
     BodyTooDeep,
     BodyTooLarge,
+    FileNameInvalid,
     WrongMediaType,
 )
 from .names import repeatable
+from .schema import Text
 
 MAX_DEPTH = 20
+_FILE_NAME = Text(max=200)
 
 
 def read(request: Request, limit: int) -> bytes:
@@ -70,6 +75,23 @@ def require_type(request: Request, wanted: str) -> None:
         raise WrongMediaType(
             f"请求正文应为 {wanted}，请设置 Content-Type。", f"The body must be {wanted}; set Content-Type."
         )
+
+
+def file_name(request: Request) -> str | None:
+    """Return what the file in the body is called by Content-Disposition (RFC 6266), None where that does not say.
+
+    It is a header, as an address is written down by every proxy on the way. Raises FileNameInvalid.
+    """
+    given = request.environ.get("HTTP_CONTENT_DISPOSITION", "").encode("latin-1", "replace")
+    _, options = parse_options_header(given.decode("utf-8", "replace"))
+    if not (name := options.get("filename")):
+        return None
+    try:
+        text: str = _FILE_NAME.deserialize(name)
+    except ma.ValidationError as error:
+        _, zh, en = str(error.messages[0]).split("|")
+        raise FileNameInvalid(f"文件名有误：{zh}。", f"The name of the file is wrong: {en}") from None
+    return text
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

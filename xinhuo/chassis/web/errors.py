@@ -73,6 +73,13 @@ class WrongMediaType(UnsupportedMediaType):
     title = "请求正文类型不对"
 
 
+class FileNameInvalid(BadRequest):
+    """The name of the file in Content-Disposition is too long or holds an invisible character"""
+
+    code = "body.file_name"
+    title = "文件名有误"
+
+
 class RouteNotFound(NotFound):
     """There is nothing at this address"""
 

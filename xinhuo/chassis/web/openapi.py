@@ -265,6 +265,10 @@ def _parameters(route: Route) -> list[Any]:
                 "description": "同一键重复提交只生效一次",
             }
         )
+    if route.mark.named:
+        description = "文件名，例如 attachment; filename*=UTF-8''%E6%97%B6%E6%95%B0.xlsx（RFC 6266）"
+        shape = {"type": "string", "pattern": "^[ -~]*$"}
+        parameters.append({"name": "Content-Disposition", "in": "header", "schema": shape, "description": description})
     if route.mark.method in {"PATCH", "PUT"}:
         parameters.append({"name": "If-Match", "in": "header", "required": True, "schema": {"type": "string"}})
     if route.query is not None:

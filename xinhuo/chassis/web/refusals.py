@@ -51,6 +51,8 @@ def _all(route: Route) -> Iterator[type[RuleError]]:
         yield CursorInvalid
     if route.accepts is not None or mark.media_type:
         yield from _OF_BODIES
+    if mark.named:
+        yield http_errors.FileNameInvalid
     if route.accepts is not None:
         yield from _OF_JSON
     if mark.method == "POST" and not mark.secret:

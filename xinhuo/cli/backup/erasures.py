@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from services.awards.commands import forget_persons as awards_forget
 from services.notify.commands import forget_persons as notify_forget
+from services.portal.commands.forgetting import forget_persons as portal_forget
 from services.volunteers.commands import erasure
 from xinhuo.chassis.config import Settings
 from xinhuo.chassis.db import database_now
@@ -38,7 +39,7 @@ _KNOWN_BY = {
 _AROUND = " \t\r\ufeff"
 #: The beginning of an id, of which a kill let no more be written.
 _TORN = re.compile(r"[0-9a-f-]{1,35}")
-_FORGETTERS = {"awards": awards_forget, "notify": notify_forget}
+_FORGETTERS = {"awards": awards_forget, "notify": notify_forget, "portal": portal_forget}
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def check(settings: Settings, clock: Callable[[], float] = time.time) -> Iterato
             if not any(one.code == "database.role_missing" for one in missing):
                 yield from check_schema(db)
                 yield from check_key(settings, db)
+                if name == "portal":
+                    yield from check_officer(db)
         except DBAPIError as error:
             yield Finding(
                 "database.away" if is_outage(error) else "database.refused", name, type(error.orig).__name__,
@@ -86,6 +88,20 @@ def check_key(settings: Settings, db: Database) -> Iterator[Finding]:
             if not service.key_fits(session):
                 remedy = "用 XINHUO_KEY_FILE 指定原来的密钥 / give the right file in XINHUO_KEY_FILE"
                 yield Finding("key.wrong", db.service, str(build.key_path(settings)), remedy)
+
+
+def check_officer(db: Database) -> Iterator[Finding]:
+    """Yield whether there are people with accounts, and none who decides on erasures and on children's data."""
+    with contextlib.suppress(ProgrammingError), db.transaction() as session:  # tables that are not there yet
+        people, officers = session.execute(_PEOPLE).one()
+        if people and not officers:
+            remedy = "由局管理员建立角色为 privacy_officer 的账号 / make an account with the role privacy_officer"
+            yield Finding("accounts.no_officer", db.service, f"{people}", remedy)
+
+
+_PEOPLE = sa.text(
+    "SELECT count(*), count(*) FILTER (WHERE role = 'privacy_officer') FROM accounts WHERE state = 'active'"
+)
 
 
 def read_server(url: str, clock: Callable[[], float] = time.time) -> tuple[str, Server]:

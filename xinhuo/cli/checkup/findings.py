@@ -44,6 +44,9 @@ CODES: dict[str, tuple[str, str, str]] = {
     "database.migration_unknown": (ERROR, "数据库结构比程序新", "a schema is newer than this program"),
     "outbox.stalled": (ERROR, "事件十分钟以上未发出", "events have not been sent for over ten minutes"),
     "outbox.slow": (WARNING, "事件一分钟以上未发出", "events have not been sent for over a minute"),
+    "accounts.no_officer": (
+        WARNING, "没有在用的个人信息保护负责人账号", "there is no data-protection officer with an account in use",
+    ),
     "dead_letters.waiting": (WARNING, "有死信等待处理", "dead letters wait for a decision"),
     "reconcile.differs": (ERROR, "上次对账有差异", "the last reconciliation found differences"),
     # The broker

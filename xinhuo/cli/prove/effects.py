@@ -22,7 +22,11 @@ HANDLERS = {
         ("volunteers", "volunteers.keep_statistics"),
         ("awards", "awards.add_to_tally"),
     ),
-    "volunteers.person_erased.v1": (("awards", "awards.forget_person"), ("notify", "notify.forget_person")),
+    "volunteers.person_erased.v1": (
+        ("awards", "awards.forget_person"),
+        ("notify", "notify.forget_person"),
+        ("portal", "portal.forget_person"),
+    ),
     "awards.star_earned.v1": (("notify", "notify.acknowledge_star"),),
 }
 SCHEMAS = ("notices", "volunteers", "awards", "notify")

@@ -184,8 +184,9 @@ class Load:
         number = self._history.invoke("import", slots)
         until = self._loop.time() + self._import_seconds
         found = await self._until(
-            number, until, "POST", f"/v1/imports?filename=prove-{number}.xlsx", data,
-            {"Content-Type": XLSX, "Idempotency-Key": f"prove-{number}"},
+            number, until, "POST", "/v1/imports", data,
+            {"Content-Type": XLSX, "Idempotency-Key": f"prove-{number}",
+             "Content-Disposition": f'attachment; filename="prove-{number}.xlsx"'},
         )  # fmt: skip
         if found is None:
             return
