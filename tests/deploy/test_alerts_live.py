@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from tests.support.fleet import Fleet, port_of
@@ -106,6 +107,11 @@ def test_what_is_broken_calls_somebody_and_the_runbook_mends_it(fleet: Fleet, no
     # That its queues have no reader is so, too; whether it is told depends on which of the two was seen first.
     unread = 'ALERTS{alertname="XinhuoQueueHasNoConsumers", alertstate="firing", queue="notify.acknowledge_hours"}'
     wait_for(lambda: watch.ask(unread), PATIENCE, "the queues of the killed worker to have no reader")
+
+    # Who cannot consume is not ready, and says why; it lives, as no restart would mend that.
+    unready = requests.get(fleet.url("awards") + "/readyz", timeout=10)
+    assert (unready.status_code, requests.get(fleet.url("awards") + "/healthz", timeout=10).status_code) == (503, 200)
+    assert "awards.add_to_tally" in unready.json()["checks"]["consumers"]
 
     drop = commands("XinhuoDeadLetterNotEmpty", "xinhuo", "dead", "drop")[0]
     letter = str(fleet.scalar("SELECT id FROM volunteers.dead_letters WHERE state = 'waiting'"))

@@ -140,6 +140,9 @@ def _roles(rendered: Rendered, postgres_url: str) -> tuple[dict[str, str], list[
                 connection.execute(
                     sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password))
                 )
+            if "connectionLimit" in role:
+                limit = sql.Literal(role["connectionLimit"])
+                connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit))
             if role.get("bypassrls"):
                 connection.execute(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(name)))
             for other in role.get("inRoles", []):
