@@ -11,10 +11,13 @@ works_from = "0019"
 branch_labels = None
 depends_on = None
 
-# Planned with the statement, which a function is not: this is where most is written.
+# Planned with the statement, which a function is not, and nothing is looked up for a place of one's own: this is where
+# most is written.
 _PLACES = "CAST(NULLIF(current_setting('xinhuo.entering', true), '') AS jsonb)"
 _WITHIN = f"""
 (SELECT coalesce(current_setting('xinhuo.entering', true), '') = '')
+OR jsonb_exists((SELECT {_PLACES} -> 'units'), unit_code)
+OR jsonb_exists((SELECT {_PLACES} -> 'teams'), team_code)
 OR unit_code IN (
     WITH RECURSIVE tree (code) AS (
         SELECT jsonb_array_elements_text({_PLACES} -> 'units')
@@ -22,7 +25,6 @@ OR unit_code IN (
         SELECT u.code FROM known_units AS u JOIN tree ON u.parent_code = tree.code
     ) SELECT code FROM tree
 )
-OR team_code IN (SELECT jsonb_array_elements_text({_PLACES} -> 'teams'))
 """  # noqa: S608  (no input)
 
 

@@ -96,7 +96,7 @@ def test_scopes_beyond_the_role_are_named_with_those_that_could_be_given(admin: 
     answer = admin.post("/v1/clients", {**FEED, "scopes": ["statistics:read", "people:read"]})
     assert answer.json is not None
     assert answer.json["beyond"] == ["people:read"]
-    assert answer.json["allowed"] == ["account:own", "statistics:read"]
+    assert answer.json["allowed"] == ["account:own", "keys:own", "statistics:read"]
 
 
 def test_only_an_administrator_manages_clients(portal: Portal, admin: Person) -> None:

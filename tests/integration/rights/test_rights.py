@@ -12,7 +12,7 @@ from xinhuo.chassis.identity.actor import Actor
 from xinhuo.chassis.web.app import routes_of
 from xinhuo.cli.build import service_class
 
-from .own import check_own
+from .own import OWN, check_own
 from .table import OPEN, PUBLIC, ROLES, TABLE, Line
 from .ways import WAYS
 from .world import Ask, Place, World, actor, made_up, problem
@@ -58,7 +58,7 @@ def test_a_role_reaches_what_the_table_gives_it_and_nothing_else(world: World, l
 def _check(world: World, line: Line, letter: str, who: Actor) -> None:
     way = WAYS[line.route]
     if letter == "-":
-        ask = way.asked_by(world, world.here, who)
+        ask = OWN[line.route](world, who) if line.route in OWN else way.asked_by(world, world.here, who)
         with world.untouched(line.service):
             answer = world.ask(who, line.service, line.method, ask)
         found = problem(answer)

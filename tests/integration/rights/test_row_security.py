@@ -359,7 +359,7 @@ def test_hours_are_not_entered_at_a_foreign_place_when_the_check_forgets_the_rea
     monkeypatch.setattr(hours, "_reached", everywhere)
     who = world.actors[role][0]
     before = world.effects("volunteers")
-    foreign, own = (world.hours(place, world.there.people[0]) for place in (world.there, world.here))
+    foreign, own = (world.hours(place, world.there.people[1]) for place in (world.there, world.here))
     ask = [Ask(path, one if path == "/v1/hours" else {"items": [one]}) for one in (foreign, own)]
     with_key = Ask(path, ask[0].json, headers={"Idempotency-Key": uuid4().hex})
     for one in (ask[0], with_key):
