@@ -93,12 +93,11 @@ ONE_AT_A_TIME = ".forget_person"
 def scaled_objects() -> Iterator[Object]:
     """Yield, for each service with subscriptions, what adds workers while messages wait in its queues.
 
-    The dead-letter queues are left out: what is in them is no work that more workers would do sooner. So are services
-    whose only events are the erasures of single persons.
+    The dead-letter queues are left out: what is in them is no work that more workers would do sooner.
     """
     for service in config.SERVICES:
         queues = work_queues(service)
-        if all(queue.endswith(ONE_AT_A_TIME) for queue in queues):
+        if not queues:
             continue
         parameters = [{"parameter": "host", "name": f"{service}-secrets", "key": "amqp-uri"}]
         yield _object("keda.sh/v1alpha1", "TriggerAuthentication", f"{service}-worker", {"secretTargetRef": parameters})
@@ -140,9 +139,10 @@ def autoscalers() -> Iterator[Object]:
 
 
 def work_queues(service: str) -> list[str]:
-    """Return the queues from which a service's workers take events."""
+    """Return the queues by which a service's workers are scaled; none where single erasures are its only events."""
     ours = [queue.name for queue in build.full_topology().queues if queue.name.partition(".")[0] == service]
-    return [name for name in ours if name != dead_letter_name(service)]
+    found = [name for name in ours if name != dead_letter_name(service)]
+    return [] if all(name.endswith(ONE_AT_A_TIME) for name in found) else found
 
 
 # --- Ingress --------------------------------------------------------------------------------------------
