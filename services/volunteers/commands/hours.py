@@ -49,8 +49,9 @@ _ABOVE = sa.text(
     SELECT unit, code FROM above
     """
 )
-#: Spans of a volunteer do not overlap: of those that begin before a window only the last one can reach into it. Each
-#: is looked up by its beginning; joined, the planner reads all spans of everybody while the table is small.
+#: Spans of a volunteer do not overlap: of those that begin before a window only the last one can reach into it. Each is
+#: looked up by its beginning, in the index that ``service_spans_in_order`` is, and for which the conditions are spelled
+#: so: joined, or asked for the volunteer by ``=``, they are looked for among the spans of everybody.
 _SPANS = sa.text(
     """
     SELECT span.volunteer_id, lower(span.span), upper(span.span), span.activity_id, span.served_on, span.minutes,
@@ -59,13 +60,16 @@ _SPANS = sa.text(
         AS wanted (volunteer_id, low, high)
     CROSS JOIN LATERAL (
         (SELECT * FROM service_spans AS within
-            WHERE within.volunteer_id = wanted.volunteer_id
+            WHERE uuid_hash(within.volunteer_id) = uuid_hash(wanted.volunteer_id)
+                AND coalesce(within.volunteer_id = wanted.volunteer_id, false)
                 AND lower(within.span) >= wanted.low AND lower(within.span) < wanted.high
-            ORDER BY lower(within.span))
+            ORDER BY uuid_hash(within.volunteer_id), lower(within.span))
         UNION ALL
         (SELECT * FROM service_spans AS before
-            WHERE before.volunteer_id = wanted.volunteer_id AND lower(before.span) < wanted.low
-            ORDER BY lower(before.span) DESC LIMIT 1)
+            WHERE uuid_hash(before.volunteer_id) = uuid_hash(wanted.volunteer_id)
+                AND coalesce(before.volunteer_id = wanted.volunteer_id, false)
+                AND lower(before.span) < wanted.low
+            ORDER BY uuid_hash(before.volunteer_id) DESC, lower(before.span) DESC LIMIT 1)
     ) AS span
     WHERE upper(span.span) > wanted.low
     """
