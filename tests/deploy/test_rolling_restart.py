@@ -4,11 +4,12 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 import requests
+import yaml
 from psycopg import sql
 
 from tests.conftest import fresh_vhost
@@ -148,7 +149,9 @@ def test_doctor_sees_everything_there_and_finds_what_is_wrong_with_the_servers_o
     assert "broker.unseen" in said, "what is not seen is told"
 
 
-def test_backups_are_made_with_their_own_account_and_open_with_the_identity_alone(cluster: Cluster) -> None:
+def test_backups_are_made_with_their_own_account_and_the_job_that_restores_brings_them_back(
+    cluster: Cluster, postgres_url: str
+) -> None:
     cluster.run_scheduled("backup")
     claims = cluster.run_scheduled("backup-erasures")  # ends well only when who was erased could be asked
 
@@ -157,6 +160,26 @@ def test_backups_are_made_with_their_own_account_and_open_with_the_identity_alon
     assert said.code == 0, said.stderr
     (made,) = json.loads(said.stdout)["backups"]
     assert {path.name.partition(".")[0] for path in (claims / "backup" / made).glob("*.dump.age")} == set(SERVICES)
+
+    before = cluster.settings["DATABASE_URL"]
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        owner, name = urlsplit(before).username, f"t_{new_id().hex}"
+        statement = "CREATE DATABASE {} OWNER {} TEMPLATE template0"
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(owner or "")))
+    after = urlunsplit(urlsplit(before)._replace(path=f"/{name}"))
+    try:
+        job = yaml.safe_load((ROOT / "deploy" / "backup" / "restore.yaml").read_text(encoding="utf-8"))
+        assert made in cluster.restore(job, after)
+        assert keys_in(after) == keys_in(before) > 0
+    finally:
+        drop_database(postgres_url.rpartition("/")[0] + f"/{name}")
+
+
+def keys_in(url: str) -> int:
+    """Return how many keys of clients are in a database: two services have one."""
+    with psycopg.connect(url) as connection:
+        (found,) = connection.execute("SELECT count(*) FROM portal.client_keys").fetchone() or (0,)
+    return int(found)
 
 
 @pytest.mark.timeout(400)

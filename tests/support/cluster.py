@@ -268,6 +268,18 @@ class Cluster(Installation):
         self._run_once(name, pod_of(self.rendered.get("CronJob", name)["spec"]["jobTemplate"]))
         return self._claims
 
+    def restore(self, job: Object, database_url: str) -> str:
+        """Run the Job that brings the newest backup back, into a database of its own; return what it says."""
+        deploy = {**self.secrets["deploy-secrets"], "database-url": database_url}
+        identity = {"backup-identity.txt": self.backup_identity.read_text(encoding="ascii")}
+        secrets = {**self.secrets, "deploy-secrets": deploy, "backup-identity": identity}
+        pod, log = pod_of(job), self.folder / "restore.log"
+        (container,) = pod["containers"]
+        folder = self.folder / "pods" / "restore"
+        laid_out = container_of(self.rendered, pod, container, secrets, folder, self._claims)
+        assert self.runner.start(laid_out, log, 0, {}).wait(PATIENCE) == 0, tail(log, 40)
+        return log.read_text(encoding="utf-8")
+
     def _run_once(self, name: str, pod: Object) -> None:
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
             log = self.folder / f"{name}-{container['name']}.log"
