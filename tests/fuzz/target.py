@@ -191,7 +191,9 @@ class Target:
                     newest = self._named[word][: chance.choice((2, _MOST))]
                     case.path_parameters[name] = chance.choice(newest)
             if "prefix" in case.path_parameters and chance.random() < 0.7:
-                case.path_parameters["id"], case.path_parameters["prefix"] = chance.choice(self._keys)
+                owner, case.path_parameters["prefix"] = chance.choice(self._keys)
+                if "id" in case.path_parameters:  # of one's own keys the address names no owner
+                    case.path_parameters["id"] = owner
         if right.get("query", True):
             for name, value in case.query.items():
                 if self._plausible.get(name) and isinstance(value, str) and chance.random() < 0.6:
