@@ -15,6 +15,7 @@ def upgrade() -> None:
     tables.add_dead_letter_desk(op.get_bind())
     tables.partition_outbox(op.get_bind())
     tables.add_audit(op.get_bind())
+    tables.add_audit_address(op.get_bind())
     tables.add_role(op.get_bind())
     op.execute("CREATE TABLE seen (number bigint GENERATED ALWAYS AS IDENTITY, word text NOT NULL, event_id uuid)")
     op.execute("CREATE TABLE batches (number bigint GENERATED ALWAYS AS IDENTITY, word text NOT NULL, size int)")

@@ -15,6 +15,7 @@ def upgrade() -> None:
     tables.add_dead_letter_desk(op.get_bind())
     tables.partition_outbox(op.get_bind())
     tables.add_audit(op.get_bind())
+    tables.add_audit_address(op.get_bind())
     tables.add_role(op.get_bind())
     op.execute("CREATE TABLE notes (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word text NOT NULL)")
     op.execute("CREATE TABLE slots (id integer PRIMARY KEY, taken integer NOT NULL DEFAULT 0)")
