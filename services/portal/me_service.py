@@ -98,7 +98,7 @@ class OwnEntrypoints(Service):
         accepts=schemas.RotateKey,
         returns=schemas.NewKey,
         status=201,
-        errors=(rules.KeyNotFound, rules.KeyNotLive, rules.TooManyKeys, SessionEnded),
+        errors=(rules.KeyEndedLately, rules.KeyNotFound, rules.KeyNotLive, rules.TooManyKeys, SessionEnded),
     )
     def rotate_own_key(self, session: Session, prefix: str, body: dict[str, Any]) -> dict[str, Any]:
         """Make a key in the place of one's own, which stays good for the overlap."""

@@ -16,7 +16,7 @@ from .models import accounts
 
 NAME_PLACE = "accounts.display_name"
 Row = Mapping[Any, Any]
-#: What an account holds of a person beside the login, which is replaced by one that begins so.
+#: What an account holds of a person beside the login.
 PERSONAL = (
     "display_name",
     "password_hash",
@@ -26,8 +26,12 @@ PERSONAL = (
     "oidc_issuer",
     "oidc_subject",
 )
-ERASED = "erased-"
 _SECRETS = frozenset({"password_hash", "totp_secret", "totp_pending", "totp_last_step"})
+
+
+def erased_login(account_id: UUID) -> str:
+    """Return the login of an account that was emptied."""
+    return f"erased-{account_id}"
 
 
 def login_index(keys: Keys, login: str) -> bytes:

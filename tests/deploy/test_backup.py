@@ -32,7 +32,7 @@ from xinhuo.chassis import ladder, migrations
 from xinhuo.chassis.db import Database
 from xinhuo.chassis.desk import decisions
 from xinhuo.chassis.ladder import Delivery
-from xinhuo.chassis.roles import role_of
+from xinhuo.chassis.roles import mark, role_of
 from xinhuo.chassis.service import Service
 from xinhuo.chassis.topology import queue_name
 from xinhuo.cli.backup import programs, restoring, sets
@@ -648,6 +648,25 @@ def test_what_a_killed_restore_left_no_service_can_use_and_no_upgrade_lets_it_in
         assert migrations.tables_of_service(db).revision == migrations.head(versions_of("volunteers"))
     finally:
         db.close()
+
+
+def test_what_a_killed_restore_left_is_no_backup_and_is_not_asked_who_was_erased(
+    office: Office, made: dict[str, Any], elsewhere: str, tmp_path: Path
+) -> None:
+    """It is of an earlier time: a backup of it would say that it is of today, and push out those that are good."""
+    assert office.restore(made["name"], DATABASE_URL=elsewhere).code == 0
+    execute(elsewhere, f"CREATE SCHEMA {mark('volunteers')}")
+
+    copied = office.run("create", *office.to(tmp_path), DATABASE_URL=elsewhere)
+    listed = office.run("erasures", "--folder", str(tmp_path), DATABASE_URL=elsewhere)
+    again = office.restore("--service", "volunteers", "--replace", "--json", DATABASE_URL=elsewhere)
+
+    assert (copied.code, "a restore of volunteers has not ended" in copied.stderr) == (Exit.REFUSED, True)
+    assert [one.name for one in tmp_path.iterdir() if one.is_dir()] == []
+    assert listed.code == Exit.UNAVAILABLE
+    assert "volunteers" not in again.figures["asked_for_erasures"]
+    assert "after erasures.txt was last written" in again.stderr
+    assert office.run("erasures", "--folder", str(tmp_path), DATABASE_URL=elsewhere).code == 0
 
 
 def test_a_settle_that_failed_and_is_repeated_replays_from_the_same_instant(

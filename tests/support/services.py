@@ -100,6 +100,13 @@ def fetch(service: Service, statement: str, **parameters: Any) -> list[dict[str,
         return rows(session.execute(sa.text(statement), parameters))
 
 
+def waits_for_a_lock(service: Service) -> bool:
+    """Tell whether somebody waits for a lock of PostgreSQL in a service's database."""
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with service.runtime.db.as_owner() as connection:  # the service's role is not shown what others wait for
+        return bool(connection.execute(sa.text(waits)).all())
+
+
 def empty_tables(service: Service, names: Sequence[str]) -> None:
     """Empty the named tables of a service, and the chassis tables that hold events."""
     chassis = ("outbox", "inbox", "parked_events", "dead_letters", "dead_letter_actions")

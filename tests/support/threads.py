@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -35,3 +35,31 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return cast(list[T], results)
+
+
+class Begun(Generic[T]):
+    """A function that is at work in a thread."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._results: list[T | BaseException] = []
+
+        def run() -> None:
+            try:
+                self._results.append(work())
+            except BaseException as error:
+                self._results.append(error)
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+
+    def is_done(self) -> bool:
+        """Tell whether it has returned or raised."""
+        return bool(self._results)
+
+    def result(self, timeout: float = 120) -> T:
+        """Wait for it and return what it returned; raises what it raised."""
+        self._thread.join(timeout)
+        assert self._results, "it works for ever"
+        if isinstance(self._results[0], BaseException):
+            raise self._results[0]
+        return self._results[0]

@@ -13,7 +13,7 @@ from xinhuo.chassis.db import database_now
 from xinhuo.chassis.errors import check_revision
 from xinhuo.chassis.identity.actor import Actor, access_of
 from xinhuo.chassis.identity.rights import OWN_ACCOUNT, RIGHTS
-from xinhuo.chassis.identity.tokens import LIFETIME_SECONDS
+from xinhuo.chassis.identity.tokens import LEEWAY_SECONDS, LIFETIME_SECONDS
 from xinhuo.chassis.ids import new_id
 from xinhuo.chassis.security import Keys
 
@@ -23,6 +23,7 @@ from ..domain.clients import (
     MOST_KEYS,
     NOTED,
     ClientNotFound,
+    KeyEndedLately,
     KeyNotFound,
     KeyNotLive,
     KeyRefused,
@@ -35,6 +36,8 @@ from ..models import client_keys, clients
 from .acting import present
 
 _NO_DIGEST = bytes(32)
+#: For so long a token is taken after its key ended.
+_OUTLIVES = timedelta(seconds=LIFETIME_SECONDS + LEEWAY_SECONDS)
 _INSTALLATION_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('portal.installation_keys'))")
 
 
@@ -116,8 +119,12 @@ def rotate_key(session: Session, client_id: UUID, prefix: str, overlap_hours: in
 
 
 def rotate_own_key(session: Session, prefix: str, overlap_hours: int, days: int) -> dict[str, Any]:
-    """Do the same with a key of the client that asks. Raises KeyNotFound, KeyNotLive, TooManyKeys or SessionEnded."""
+    """Do the same with a key of the client that asks.
+
+    Raises KeyEndedLately, KeyNotFound, KeyNotLive, TooManyKeys or SessionEnded.
+    """
     actor = _asking(session)
+    _refuse_after_end(session, actor.subject)
     return _rotated(session, actor, actor.subject, prefix, overlap_hours, days)
 
 
@@ -209,12 +216,21 @@ def live_key(session: Session, key: str, now: datetime) -> Mapping[Any, Any]:
 
 
 def _asking(session: Session) -> Actor:
-    """Return the client that asks; raises SessionEnded unless it is in use."""
+    """Return the client that asks, its row locked; raises SessionEnded unless it is in use."""
     actor = access_of(session).actor
     active = sa.select(clients.c.id).where(clients.c.id == (actor and actor.subject), clients.c.state == "active")
-    if actor is None or session.scalar(active) is None:
+    if actor is None or session.scalar(active.with_for_update(key_share=True)) is None:
         raise SessionEnded()
     return actor
+
+
+def _refuse_after_end(session: Session, client_id: UUID) -> None:
+    """Raise KeyEndedLately while the token that asks may be of a key that has ended: who lost it makes no other."""
+    now, of = database_now(session), client_keys.c
+    ended = sa.func.least(of.revoked_at, of.expires_at)  # least() passes over NULL
+    lately = sa.select(of.id).where(of.client_id == client_id, ended <= now, ended > now - _OUTLIVES).limit(1)
+    if session.scalar(lately) is not None:
+        raise KeyEndedLately(int(_OUTLIVES / timedelta(minutes=1)))
 
 
 def _check(client: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What becomes of accounts when a person is erased."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,22 +26,31 @@ def forget_persons(session: Session, envelopes: Sequence[Envelope]) -> None:
     of = accounts.c
     named = of.volunteer_id.in_(erased) | of.wards.overlap(list(erased))
     found = sa.select(accounts).where(named).order_by(of.id).with_for_update(key_share=True)
-    for account in session.execute(found).mappings().all():
-        wards = [ward for ward in account["wards"] if ward not in erased]
-        is_own = account["role"] == "volunteer" and account["volunteer_id"] in erased
-        if is_own or (account["role"] == "guardian" and not wards):
-            if not account["login"].startswith(people.ERASED):
-                _empty(session, account["id"])
-            continue
-        kept = None if account["volunteer_id"] in erased else account["volunteer_id"]
-        after = people.change(session, account["id"], volunteer_id=kept, wards=wards)
-        was, now = people.state_of(account), people.state_of(after)
-        audit.record(session, "account.changed", "account", account["id"], before=was, after=now)
+    done = [_forget(session, account, erased) for account in session.execute(found).mappings().all()]
+    # The audit log comes last, as it is one lock for all: others hold a session or a link when they come to it.
+    for account, after in done:
+        if after is None:
+            audit.record(session, "account.erased", "account", account["id"])
+        elif after is not account:
+            was, now = people.state_of(account), people.state_of(after)
+            audit.record(session, "account.changed", "account", account["id"], before=was, after=now)
+
+
+def _forget(session: Session, account: people.Row, erased: Collection[UUID]) -> tuple[people.Row, people.Row | None]:
+    """Return an account as it was, and as it is now: None when it was emptied, the same when it was before."""
+    wards = [ward for ward in account["wards"] if ward not in erased]
+    is_own = account["role"] == "volunteer" and account["volunteer_id"] in erased
+    if is_own or (account["role"] == "guardian" and not wards):
+        if account["login"] == people.erased_login(account["id"]):
+            return account, account
+        _empty(session, account["id"])
+        return account, None
+    kept = None if account["volunteer_id"] in erased else account["volunteer_id"]
+    return account, people.change(session, account["id"], volunteer_id=kept, wards=wards)
 
 
 def _empty(session: Session, account_id: UUID) -> None:
     nothing = dict.fromkeys(people.PERSONAL)
-    people.change(session, account_id, **nothing, login=f"{people.ERASED}{account_id}", state="disabled")
+    people.change(session, account_id, **nothing, login=people.erased_login(account_id), state="disabled")
     sessions.end_all(session, account_id, "account")
     session.execute(sa.delete(links).where(links.c.account_id == account_id))
-    audit.record(session, "account.erased", "account", account_id)

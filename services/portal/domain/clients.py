@@ -120,6 +120,21 @@ class KeyNotLive(Conflict):
         )
 
 
+class KeyEndedLately(Conflict):
+    """A token outlives its key by minutes: for so long after any key of a client ended no token makes another key"""
+
+    code = "client.key_ended_lately"
+    title = "刚有密钥失效"
+
+    def __init__(self, minutes: int) -> None:
+        """Say how long that is."""
+        super().__init__(
+            f"该客户端刚有密钥被吊销或过期，{minutes} 分钟内不能自行轮换，请稍后再试，或请局管理员轮换。",
+            f"A key of this client was revoked or ran out in the last {minutes} minutes: rotate later, or ask an "
+            "administrator to do it.",
+        )
+
+
 def prefix_of(key: str) -> str | None:
     """Return the prefix by which a key is found; None for what is no key."""
     found = _KEY.fullmatch(key)

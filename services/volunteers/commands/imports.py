@@ -121,7 +121,14 @@ _ENTRIES_IN_FORCE = sa.text(
     ORDER BY entry.id
     """
 )
-#: Who was erased while a worker still needed the file.
+#: Whoever is being erased is, or is not before this is through: then his erasure finds the file.
+_HOLD_PERSONS = sa.text(
+    """
+    SELECT FROM volunteers WHERE id = ANY (SELECT unnest(persons) FROM imports WHERE id = :id)
+    ORDER BY id FOR KEY SHARE
+    """
+)
+#: Who was erased while the file was looked at, or a worker still needed it.
 _EMPTY_OF_ERASED = sa.text(
     """
     UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'
@@ -174,8 +181,16 @@ def check_import(session: Session, keys: Keys, data: bytes, file_name: str | Non
             **_made_by(access_of(session)),
         },
     )
+    with wide(session):
+        _empty_of_erased(session, import_id)
     audit.record(session, "import.checked", "import", import_id, after={"file": file_hash.hex()})
     return import_id
+
+
+def _empty_of_erased(session: Session, import_id: UUID) -> None:
+    """Keep nothing of a file that names somebody who was erased meanwhile, unless a worker still needs it."""
+    session.execute(_HOLD_PERSONS, {"id": import_id})
+    session.execute(_EMPTY_OF_ERASED, {"id": import_id})
 
 
 def _require_unit(access: Access, import_id: UUID) -> None:
@@ -270,7 +285,7 @@ def run_next_confirmed(session: Session, db: Database, keys: Keys) -> UUID | Non
     import_id: UUID = waiting.id
     if _begin_attempt(db, import_id) > MOST_ATTEMPTS:
         session.execute(_GIVE_UP, {"id": import_id, "failure": "import.gave_up"})
-        session.execute(_EMPTY_OF_ERASED, {"id": import_id})
+        _empty_of_erased(session, import_id)
         return import_id
     grant(session, _access_of(waiting.made_by, waiting.made_as, waiting.unit_code))
     data = keys.decrypt_bytes(bytes(waiting.workbook), "imports.workbook")
@@ -292,7 +307,7 @@ def run_next_confirmed(session: Session, db: Database, keys: Keys) -> UUID | Non
             "refused": examined.refused if succeeded else None,
         },
     )
-    session.execute(_EMPTY_OF_ERASED, {"id": import_id})
+    _empty_of_erased(session, import_id)
     return import_id
 
 
@@ -353,5 +368,5 @@ def run_next_undo(session: Session, db: Database) -> UUID | None:
         outbox.write_pending(session)
         report(min(start + SLICE, len(entries)), len(entries))
     session.execute(_UNDONE, {"id": import_id, "now": now})
-    session.execute(_EMPTY_OF_ERASED, {"id": import_id})
+    _empty_of_erased(session, import_id)
     return import_id

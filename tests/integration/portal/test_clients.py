@@ -4,13 +4,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from services.portal.service import Portal
 from tests.support import portal as house
 from tests.support.notices import codes_of
 from tests.support.portal import Person, change, outcome, row, signed_in, web
-from tests.support.services import fetch
-from tests.support.threads import at_once
+from tests.support.services import fetch, waits_for_a_lock
+from tests.support.threads import Begun, at_once
+from tests.support.waiting import wait_for
 
 FEED = {"name": "文明办对接", "role": "department", "department_code": "WMB", "scopes": ["statistics:read"]}
 
@@ -235,3 +237,37 @@ def test_who_is_no_administrator_any_more_makes_no_keys(portal: Portal, admin: P
     assert outcome(admin.post(f"{path}/keys", {})) == (401, "session.ended")
     assert outcome(admin.post("/v1/clients", FEED)) == (401, "session.ended")
     assert outcome(admin.patch(path, {"state": "active"})) == (401, "session.ended")
+
+
+OWN = ["statistics:read", "keys:own"]
+
+
+def test_a_token_of_a_key_that_was_ended_makes_no_other_key(portal: Portal, admin: Person) -> None:
+    """Else whoever found a key could stay by ten minutes' work after it was taken away from him."""
+    path = create(admin, scopes=OWN)
+    found, other = new_key(admin, path), new_key(admin, path)
+    thief = Person(web(portal), exchange(portal, found["key"]).json)
+    assert thief.post(f"/v1/me/keys/{other['prefix']}:rotate", {}).status_code == 201
+
+    assert admin.post(f"{path}/keys/{found['prefix']}:revoke").status_code == 200
+    before = row(portal, "SELECT count(*) AS keys FROM client_keys")
+    assert outcome(thief.post(f"/v1/me/keys/{other['prefix']}:rotate", {})) == (409, "client.key_ended_lately")
+    assert row(portal, "SELECT count(*) AS keys FROM client_keys") == before
+
+    change(portal, "UPDATE client_keys SET revoked_at = revoked_at - interval '11 minutes' WHERE revoked_at < now()")
+    program = Person(web(portal), exchange(portal, other["key"]).json)
+    assert program.post(f"/v1/me/keys/{other['prefix']}:rotate", {"overlap_hours": 0}).status_code == 201
+    newest = row(portal, "SELECT prefix FROM client_keys ORDER BY id DESC LIMIT 1")["prefix"]
+    assert outcome(program.post(f"/v1/me/keys/{newest}:rotate", {})) == (409, "client.key_ended_lately")
+
+
+def test_who_is_disabled_while_his_rotation_waits_makes_no_key(portal: Portal, admin: Person) -> None:
+    path = create(admin, scopes=OWN)
+    key = new_key(admin, path)
+    program = Person(web(portal), exchange(portal, key["key"]).json)
+    with portal.runtime.db.transaction() as session:
+        session.execute(sa.text("UPDATE clients SET state = 'disabled'"))
+        waiting = Begun(lambda: program.post(f"/v1/me/keys/{key['prefix']}:rotate", {}))
+        wait_for(lambda: waiting.is_done() or waits_for_a_lock(portal))
+    assert outcome(waiting.result()) == (401, "session.ended")
+    assert row(portal, "SELECT count(*) AS keys FROM client_keys")["keys"] == 1

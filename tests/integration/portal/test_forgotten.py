@@ -4,10 +4,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from services.portal.service import Portal
 from tests.support.portal import PASSWORD, Person, account, change, outcome, row, signed_in, web
-from tests.support.services import deliver, delivery_of, fetch
+from tests.support.services import deliver, delivery_of, fetch, waits_for_a_lock
+from tests.support.threads import Begun
+from tests.support.waiting import wait_for
+from xinhuo.chassis import audit
 from xinhuo.cli.backup.erasures import erase_again
 from xinhuo.contracts.volunteers import PersonErased
 
@@ -88,3 +92,26 @@ def test_an_account_of_an_older_copy_is_emptied_again(portal: Portal) -> None:
     with portal.runtime.db.transaction() as session:
         erase_again("portal", session, [one])
     assert stored(portal, of)["display_name"] is None
+
+
+def test_a_login_that_looks_like_an_emptied_one_is_emptied_too(portal: Portal) -> None:
+    one = uuid4()
+    of = account(portal, "erased-lin", "volunteer", volunteer_id=one, display_name=NAME)
+    erase(portal, one)
+    assert (stored(portal, of)["login"], stored(portal, of)["display_name"]) == (f"erased-{of}", None)
+
+
+def test_who_ends_a_session_does_not_wait_for_an_erasure_that_waits_for_him(portal: Portal) -> None:
+    """The audit log is one lock for all: who holds it waits for nobody, or both wait for each other."""
+    first, second = uuid4(), uuid4()
+    signed_in(portal, "first.one", "volunteer", volunteer_id=first)
+    signed_in(portal, "second.one", "volunteer", volunteer_id=second)
+    held = "SELECT FROM sessions s JOIN accounts a ON a.id = s.account_id WHERE volunteer_id = :one FOR UPDATE OF s"
+    with portal.runtime.db.transaction() as session:
+        session.execute(sa.text(held), {"one": second})
+        session.execute(sa.text("SET LOCAL lock_timeout = '500ms'"))
+        erasure = Begun(lambda: erase(portal, first, second))
+        wait_for(lambda: waits_for_a_lock(portal))
+        audit.record(session, "session.ended", "session", second)
+    erasure.result()
+    assert fetch(portal, "SELECT FROM accounts WHERE state <> 'disabled'") == []

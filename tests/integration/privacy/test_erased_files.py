@@ -9,10 +9,12 @@ from uuid import UUID
 import pytest
 
 from services.volunteers import sealed
-from services.volunteers.commands import erasure
+from services.volunteers.commands import erasure, imports
 from services.volunteers.workbooks import HoursRow
-from tests.support.imports import Office, id_number, name_of, open_office
-from tests.support.services import KEYS, fetch
+from tests.support.imports import Office, id_number, name_of, open_office, workbook_of
+from tests.support.services import KEYS, fetch, waits_for_a_lock
+from tests.support.threads import Begun
+from tests.support.waiting import wait_for
 from xinhuo.chassis.db import database_now
 
 _KEPT = "workbook IS NOT NULL OR preview IS NOT NULL OR outcomes IS NOT NULL OR file_name IS NOT NULL"
@@ -75,3 +77,22 @@ def test_a_name_alone_is_nobodys(office: Office) -> None:
     one = office.check([row])["id"]
     erase(office, 6)
     assert kept(office, one)["kept"]
+
+
+def test_who_is_erased_while_a_file_that_names_him_is_checked_is_in_no_file(office: Office) -> None:
+    """The erasure does not see the file yet, and the file is not kept before the erasure is through."""
+    db, data = office.service.runtime.db, workbook_of([wrong(office, 8)])
+    with db.transaction() as session:
+        one = str(imports.check_import(session, KEYS, data, None, now=database_now(session)))
+        erasing = Begun(lambda: erase(office, 8))
+        wait_for(lambda: erasing.is_done() or waits_for_a_lock(office.service))
+    erasing.result()
+    assert not kept(office, one)["kept"]
+
+    other = person_of(office, 9)
+    data = workbook_of([wrong(office, 9)])
+    with db.transaction() as session:
+        erasure.erase(session, erasure.not_erased(session, [other]), database_now(session), "test")
+        checking = Begun(lambda: office.upload(data))
+        wait_for(lambda: checking.is_done() or waits_for_a_lock(office.service))
+    assert not kept(office, checking.result().get_json()["id"])["kept"]

@@ -60,8 +60,8 @@ def key_of_client(portal: Portal) -> tuple[UUID, str]:
 
 
 def new_key_of(portal: Portal, client: UUID) -> str:
-    """Return the prefix of a new key of a client, whose other keys end."""
-    change(portal, "UPDATE client_keys SET revoked_at = now() WHERE client_id = :id AND revoked_at IS NULL", id=client)
+    """Return the prefix of a new key of a client, whose other keys ended a while ago."""
+    change(portal, "UPDATE client_keys SET revoked_at = now() - interval '1 hour' WHERE client_id = :id", id=client)
     key, prefix = credentials.new_client_key()
     change(
         portal,

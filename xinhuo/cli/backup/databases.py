@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from xinhuo.chassis import roles
 from xinhuo.chassis.config import SERVICES, Settings
 from xinhuo.chassis.markers import Subscription, marked
 from xinhuo.cli import build
@@ -129,6 +130,11 @@ def connected(place: Place) -> Iterator["psycopg.Connection[Any]"]:
         ) from None
     with connection:
         yield connection
+
+
+def is_half_restored(connection: "psycopg.Connection[Any]", service: str) -> bool:
+    """Tell whether a restore of the service was begun and has not ended: what is there is of an earlier time."""
+    return connection.execute("SELECT to_regnamespace(%s)", (roles.mark(service),)).fetchone() != (None,)
 
 
 def server_major(connection: "psycopg.Connection[Any]") -> int:

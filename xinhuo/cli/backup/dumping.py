@@ -21,7 +21,7 @@ from xinhuo.chassis.config import Settings
 from xinhuo.cli.exits import Exit
 
 from . import programs, sealed, sets
-from .databases import Place, connected, places, server_major
+from .databases import Place, connected, is_half_restored, places, server_major
 from .refused import BackupRefused
 
 _BUFFER = 1 << 20
@@ -132,6 +132,12 @@ def _dump(
 
 def _facts(connection: "psycopg.Connection[Any]", service: str) -> dict[str, Any]:
     """Return what is compared when the copy is brought back; raises BackupRefused."""
+    if is_half_restored(connection, service):
+        raise BackupRefused(
+            f"{service} 的备份没有恢复完，里面是从前的数据：请先再恢复一次，再备份",
+            f"a restore of {service} has not ended, and what is there is of an earlier time: restore it again, then "
+            "make the backup",
+        )
     schema = sql.Identifier(service)
     try:
         asked = sql.SQL("SELECT a.version_num, h.seq, h.hash FROM {0}.alembic_version a, {0}.audit_head h")

@@ -23,7 +23,7 @@ from xinhuo.contracts import codec
 from xinhuo.contracts.volunteers import PersonErased
 
 from . import sets
-from .databases import connected, places
+from .databases import connected, is_half_restored, places
 from .refused import BackupRefused
 
 JOURNAL = "erasures.txt"
@@ -60,12 +60,14 @@ def known(settings: Settings) -> Known:
         try:
             with connected(place) as connection:
                 persons.update(person for (person,) in connection.execute(statement))
+                half = is_half_restored(connection, service)
         except psycopg.errors.UndefinedTable:
             continue  # what is lost cannot tell; the others and the journal can
         except (BackupRefused, psycopg.Error):
             away.append(service)
         else:
-            asked.append(service)
+            if not half:  # what a restore left that was killed knows no more than the lost: those of an earlier time
+                asked.append(service)
     return Known(frozenset(persons), tuple(asked), tuple(away))
 
 

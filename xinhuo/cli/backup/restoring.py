@@ -22,7 +22,7 @@ from xinhuo.chassis.service import Runtime, Service
 from xinhuo.cli import build
 
 from . import erasures, programs, sealed, sets
-from .databases import Place, connected, places
+from .databases import Place, connected, is_half_restored, places
 from .refused import BackupRefused
 from .settling import Settled, refuse_running, replay_from, settle_one
 
@@ -227,7 +227,7 @@ def _room(place: Place, service: str, mark: str, progress: Progress) -> Iterator
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(schema))
         else:
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(schema, sql.Identifier(aside)))
-        again = connection.execute("SELECT to_regnamespace(%s)", (roles.mark(service),)).fetchone() != (None,)
+        again = is_half_restored(connection, service)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(mark_of))
     if aside is not None:
         progress.moved[service] = aside
