@@ -217,6 +217,8 @@ reversal_requests = sa.Table(
 
 #: Of imports only what says whose they are; the rest is written and read in SQL.
 imports = sa.table("imports", sa.column("id", sa.Uuid), sa.column("unit_code", sa.Text))
+#: Sets of an import, in an UPDATE, all that can name somebody when its file has to go.
+FILE_EMPTIED = "workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'"
 
 statistics_cells = sa.Table(
     "statistics_cells",

@@ -188,7 +188,6 @@ SELECT setval(pg_get_serial_sequence('outbox', 'seq'), coalesce((SELECT max(seq)
 DROP TABLE outbox_divided;
 """
 
-#: What ``audit.row_hash`` computes, by the database itself, so that nobody who may insert can choose a hash.
 _AUDIT = """
 CREATE TABLE audit_log (
     seq bigint PRIMARY KEY,
@@ -222,41 +221,8 @@ CREATE TABLE audit_head (
 );
 
 INSERT INTO audit_head (seq, hash) VALUES (0, decode(repeat('00', 32), 'hex'));
-
-CREATE FUNCTION audit_chain() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    last audit_head;
-    spelled text;
-BEGIN
-    -- Held until the commit: the numbers have no gaps, and the order is that of the commits.
-    SELECT * INTO STRICT last FROM audit_head FOR UPDATE;
-    NEW.seq := last.seq + 1;
-    NEW.at := clock_timestamp();
-    SELECT string_agg(coalesce(octet_length(convert_to(part, 'UTF8')) || ':' || part, '-') || ';', '' ORDER BY n)
-    INTO spelled
-    FROM unnest(ARRAY[
-        NEW.seq::text, to_char(NEW.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\\:MI\\:SS.US'), NEW.subject::text,
-        NEW.role, NEW.unit, NEW.action, NEW.object_kind, NEW.object_id, NEW.outcome, encode(NEW.before_hash, 'hex'),
-        encode(NEW.after_hash, 'hex'), NEW.reason, NEW.trace_id]) WITH ORDINALITY AS parts (part, n);
-    NEW.hash := sha256(last.hash || convert_to(spelled, 'UTF8'));
-    UPDATE audit_head SET seq = NEW.seq, hash = NEW.hash;
-    RETURN NEW;
-END
-$$;
-
-CREATE TRIGGER audit_log_chained BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION audit_chain();
-
-CREATE FUNCTION audit_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'audit_log is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
-END
-$$;
-
-CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change();
 """
-
-#: With the network address of who asked, where there is one: rows without are spelled as they were before.
+#: What ``audit.row_hash`` computes, by the database itself, so that nobody who may insert can choose a hash.
 _AUDIT_CHAIN = """
 CREATE OR REPLACE FUNCTION audit_chain() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -279,7 +245,20 @@ BEGIN
 END
 $$
 """
+#: The network address of who asked, where there is one: rows without are spelled as they were before.
 _WITH_ADDRESS = " || CASE WHEN NEW.address IS NOT NULL THEN ARRAY[NEW.address] END"
+_AUDIT_TRIGGERS = """
+CREATE TRIGGER audit_log_chained BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION audit_chain();
+
+CREATE FUNCTION audit_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'audit_log is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+END
+$$;
+
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change();
+"""
 
 
 def create_first(connection: sa.Connection) -> None:
@@ -333,7 +312,8 @@ def unite_outbox(connection: sa.Connection) -> None:
 
 def add_audit(connection: sa.Connection) -> None:
     """Add the audit log with its chain."""
-    for statement in _AUDIT.split("\n\n"):  # there are semicolons within
+    chain = _AUDIT_CHAIN.format(address="")
+    for statement in (*_AUDIT.split("\n\n"), chain, *_AUDIT_TRIGGERS.split("\n\n")):  # there are semicolons within
         connection.execute(sa.text(statement))
 
 

@@ -18,6 +18,7 @@ from xinhuo.contracts import volunteers as events
 
 from .. import domain, reach
 from ..domain import rights as rules
+from ..models import FILE_EMPTIED
 
 _LOCK = sa.text("SELECT state FROM volunteers WHERE id = :id FOR UPDATE")
 _ASK = sa.text(
@@ -65,11 +66,11 @@ _ERASE = (
     # Workbooks that name the person, and what was found in them, are encrypted with another key; those that a worker
     # still needs are emptied when it is through.
     sa.text(
-        """
-        UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'
+        f"""
+        UPDATE imports SET {FILE_EMPTIED}
         WHERE state NOT IN ('confirmed', 'undoing') AND (CAST(:id AS uuid) = ANY (persons)
             OR id IN (SELECT import_id FROM ledger_entries WHERE volunteer_id = :id AND import_id IS NOT NULL))
-        """
+        """  # noqa: S608  (our own text; values are bound)
     ),
 )
 _NOT_ERASED = sa.text(

@@ -50,8 +50,8 @@ _ABOVE = sa.text(
     """
 )
 #: Spans of a volunteer do not overlap: of those that begin before a window only the last one can reach into it. Each is
-#: looked up by its beginning, in the index that ``service_spans_in_order`` is, and for which the conditions are spelled
-#: so: joined, or asked for the volunteer by ``=``, they are looked for among the spans of everybody.
+#: looked up by its beginning in the index ``service_spans_in_order``, for which the conditions are spelled so: joined,
+#: or asked for the volunteer by ``=``, PostgreSQL looks for them among the spans of everybody.
 _SPANS = sa.text(
     """
     SELECT span.volunteer_id, lower(span.span), upper(span.span), span.activity_id, span.served_on, span.minutes,

@@ -32,6 +32,7 @@ from xinhuo.chassis.security import Keys
 from .. import domain, reach, workbooks
 from ..domain import Confirm, ImportState
 from ..domain.workbooks import ImportExpired
+from ..models import FILE_EMPTIED
 from .hours import lock_volunteers, reverse_entries
 from .import_rows import SLICE, Examined, examine
 from .retention import file_kept_until
@@ -130,11 +131,11 @@ _HOLD_PERSONS = sa.text(
 )
 #: Who was erased while the file was looked at, or a worker still needed it.
 _EMPTY_OF_ERASED = sa.text(
-    """
-    UPDATE imports SET workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'
+    f"""
+    UPDATE imports SET {FILE_EMPTIED}
     WHERE id = :id AND state NOT IN ('confirmed', 'undoing') AND EXISTS (
         SELECT FROM volunteers AS v WHERE v.id = ANY (imports.persons) AND v.state = 'erased')
-    """
+    """  # noqa: S608  (our own text; values are bound)
 )
 _UNDONE = sa.text("UPDATE imports SET state = 'undone', undone_at = :now WHERE id = :id")
 

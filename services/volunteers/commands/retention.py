@@ -13,6 +13,7 @@ from xinhuo.chassis.retention.rules import Retention, lines_of, load
 from xinhuo.chassis.retention.work import Removal
 
 from .. import domain
+from ..models import FILE_EMPTIED
 from .erasure import erase
 
 #: Erasing takes some ten statements for each person.
@@ -68,6 +69,6 @@ REMOVALS = (
         "imports",
         "checked_at < :limit AND workbook IS NOT NULL AND state NOT IN ('confirmed', 'undoing')",
         rule="file",
-        change="workbook = NULL, preview = NULL, outcomes = NULL, file_name = NULL, persons = '{}'",
+        change=FILE_EMPTIED,
     ),
 )

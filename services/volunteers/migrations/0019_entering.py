@@ -30,8 +30,8 @@ OR unit_code IN (
 
 def upgrade() -> None:
     op.execute(f"CREATE POLICY entering ON ledger_entries AS RESTRICTIVE FOR INSERT WITH CHECK ({_WITHIN})")
-    # Which spans overlap is asked with each record, by an index that PostgreSQL does not use behind a policy that
-    # looks at rows, as `&&` is not leakproof: they are read by all. No answer is made of them.
+    # Which spans overlap is asked with each record, by indexes that PostgreSQL does not use behind a policy that looks
+    # at rows, as functions of ranges are not leakproof: spans are read by all. No answer is made of them.
     op.execute("ALTER TABLE service_spans ENABLE ROW LEVEL SECURITY")
     op.execute("CREATE POLICY reach ON service_spans FOR SELECT USING (true)")
     op.execute(
