@@ -33,7 +33,7 @@ class Size:
     paced_rounds: int
 
 
-QUICK = Size(rounds=3, single=6000, baseline=1000, batch=30_000, fan_out=10_000, paced_seconds=10, paced_rounds=3)
+QUICK = Size(rounds=3, single=6000, baseline=1000, batch=60_000, fan_out=20_000, paced_seconds=10, paced_rounds=3)
 FULL = Size(rounds=5, single=12_000, baseline=2000, batch=60_000, fan_out=20_000, paced_seconds=60, paced_rounds=3)
 
 

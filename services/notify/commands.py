@@ -173,5 +173,5 @@ _PUT_INTO_INBOX = sa.text(
     " CAST(:titles AS text[]), CAST(:texts AS text[]), CAST(:states AS text[]))"
     " AS new (id, volunteer_id, occasion, subject_id, occurrence, template, title, text, state)"
     " LEFT JOIN forgotten_persons AS gone ON gone.volunteer_id = new.volunteer_id"
-    " ON CONFLICT DO NOTHING"
+    " ON CONFLICT (volunteer_id, occasion, subject_id, occurrence) DO NOTHING"
 )

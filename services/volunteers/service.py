@@ -252,6 +252,7 @@ class Volunteers(
         accepts=hours_schemas.LogHoursBatch,
         returns=hours_schemas.BatchResult,
         errors=HOURS_ERRORS,
+        at_once=3,
     )
     def log_hours_batch(self, session: Session, body: dict[str, Sequence[Served | InvalidInput]]) -> Answer:
         """Enter up to 1,000 items of service time, each for itself; the answer has one result for each."""

@@ -87,6 +87,13 @@ def test_while_messages_keep_coming_a_batch_waits_by_the_size_of_the_last_or_as_
     assert one._patience() == pytest.approx(seconds)
 
 
+def test_what_is_left_after_a_full_batch_does_not_wait_as_long_as_its_handler_lets_it():
+    one = consumer(gather=0.25)
+    one._settled, one._last, one._was_full = time.monotonic(), 8, True
+
+    assert one._patience() == pytest.approx(0.008)
+
+
 @pytest.mark.parametrize("taken", [0, 1, 999])
 def test_copies_for_departments_go_out_a_few_times_a_second(taken):
     assert relay.gather_seconds(taken, "public") == relay.PUBLIC_SECONDS

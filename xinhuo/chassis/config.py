@@ -228,10 +228,10 @@ class Settings:
         "读取一个请求的时间上限（秒）", "seconds a client may take to send a request",
     )  # fmt: skip
     prefetch_max: int = _setting(
-        "XINHUO_PREFETCH_MAX", 256, _number(1, 5000), "预取消息的上限", "upper end of the prefetch ramp"
+        "XINHUO_PREFETCH_MAX", 500, _number(1, 5000), "预取消息的上限", "upper end of the prefetch ramp"
     )
     batch_max: int = _setting(
-        "XINHUO_BATCH_MAX", 500, _number(1, 5000), "一批事件的上限", "most events in one handling batch"
+        "XINHUO_BATCH_MAX", 1000, _number(1, 5000), "一批事件的上限", "most events in one handling batch"
     )
     batch_window_ms: int = _setting(
         "XINHUO_BATCH_WINDOW_MS", 1, _number(0, 1000),

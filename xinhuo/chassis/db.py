@@ -119,6 +119,7 @@ class Database:
             pool_size=pool,
             max_overflow=0,
             pool_timeout=10,
+            pool_use_lifo=True,  # the one used last has its statements prepared and its plans made
             isolation_level="READ COMMITTED",
             hide_parameters=True,
             connect_args={

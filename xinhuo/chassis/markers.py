@@ -38,6 +38,7 @@ class Http:
     produces: str | None = None
     also: tuple[int, ...] = ()
     named: bool = False
+    at_once: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def http(
     produces: str | None = None,
     also: tuple[int, ...] = (),
     named: bool = False,
+    at_once: int | None = None,
 ) -> Callable[[F], F]:
     """Mark a method as the answer to ``method path`` for those who have the ``right`` of ``identity.rights``.
 
@@ -111,9 +113,10 @@ def http(
     names a cookie that the method gets as ``cookie``, None without one. ``later`` is the schema of an answer with 202,
     of what is not done yet. ``produces`` is the media type of an answer that is a file, and ``also`` are other statuses
     of success, both for the documentation. ``named`` says that the body is a file, the name of which (in
-    ``Content-Disposition``) the method gets as ``file_name``, None without one.
+    ``Content-Disposition``) the method gets as ``file_name``, None without one. Of requests that are a lot of work no
+    more than ``at_once`` are worked on at the same time by a process; the others wait their turn.
     """
-    limits = (body_limit, media_type, coalesce, errors, secret, cookie, later, produces, also, named)
+    limits = (body_limit, media_type, coalesce, errors, secret, cookie, later, produces, also, named, at_once)
     return _mark(Http(method, path, right, accepts, query, returns, status, *limits))
 
 

@@ -32,7 +32,7 @@ def execute(connection: sa.Connection, statement: sa.TextClause, parameters: Map
     """Execute one statement on a connection that commits each, and return its rows as tuples."""
     driver: Any = connection.connection.driver_connection
     try:
-        cursor = driver.execute(_text(statement), parameters)
+        cursor = driver.execute(_text(statement), parameters, binary=True)
         return cursor.fetchall() if cursor.description else []
     except BaseException as error:
         connection._handle_dbapi_exception(error, None, None, None, None)
@@ -94,7 +94,9 @@ def _together(driver: Any, statements: Sequence[Statement], *, committing: bool)
                 if driver.pgconn.transaction_status == TransactionStatus.IDLE:
                     driver._autocommit = True
                     driver.wait(driver._exec_command(_BEGIN))
-                cursors = [driver.execute(_text(statement), parameters) for statement, parameters in statements]
+                cursors = [
+                    driver.execute(_text(statement), parameters, binary=True) for statement, parameters in statements
+                ]
                 if committing:
                     driver.wait(driver._exec_command(_COMMIT))
             except BaseException as error:

@@ -28,7 +28,7 @@ LOST = (AMQPError, OperationalError, OSError)
 _HEARTBEAT = 20
 _PIECE, _READ = 256 * 1024, 16 * 1024
 #: A batch with so many bytes waits for no more; after so many seconds without one there is a quiet time.
-_ENOUGH, _QUIET = 200_000, 0.5
+_ENOUGH, _QUIET = 500_000, 0.5
 #: A batch with so many bytes, some hundred events, presses the consumer.
 _PRESSED = 64_000
 #: A connection is attended to once in so many seconds, however often it is used.
@@ -194,7 +194,7 @@ class BatchConsumer:
         """
         self._uri, self.queue, self._receive, self._ready = uri, queue, receive, ready
         self._prefetch_max, self._window, self._gather = prefetch_max, window, gather
-        self._settled, self._last = 0.0, 0
+        self._settled, self._last, self._was_full = 0.0, 0, False
         self._buffer: list[Incoming] = []
         self._bytes = 0
         """Of the messages in the buffer."""
@@ -284,16 +284,20 @@ class BatchConsumer:
                 return
 
     def _patience(self) -> float:
-        """Return how long a batch waits for more: the more were in the last one, the longer, after a quiet time not."""
+        """Return how long a batch waits for more: the more were in the last one, the longer, after a quiet time not.
+
+        Large ones gather by themselves: what is left after a full one, the last of a rush, waits for no others.
+        """
         if time.monotonic() - self._settled > _QUIET:
             return self._window
-        return max(self._window, self._gather, min(self._last * _EACH, _MOST))
+        gather = 0.0 if self._was_full else self._gather
+        return max(self._window, gather, min(self._last * _EACH, _MOST))
 
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
         messages, size = self._buffer, self._bytes
         self._buffer, self._bytes = [], 0
-        self._settled, self._last = time.monotonic(), len(messages)
+        self._settled, self._last, self._was_full = time.monotonic(), len(messages), size >= _ENOUGH
         while True:
             try:
                 with self.pressure.of(large=size >= _PRESSED):

@@ -1,7 +1,9 @@
 """One service's WSGI application: limits, schemas, one transaction, problem+json."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -88,6 +90,9 @@ class HttpApp:
         }
         self._coalescers = {
             route.name: Coalescer(self._coalesced(route)) for route in self.routes if route.mark.coalesce
+        }
+        self._turns: dict[str, AbstractContextManager[Any]] = {
+            route.name: threading.Semaphore(route.mark.at_once) for route in self.routes if route.mark.at_once
         }
 
     def mount(self, path: str, respond: Callable[[Request], Response]) -> None:
@@ -180,7 +185,10 @@ class HttpApp:
         if key is None and mark.coalesce:
             submitted = Submission(access, inputs["body"], trace.current())
             return self._response(route, self._coalescers[route.name].submit(submitted), request)
-        response: Response = self._invoke(route.name, lambda: self._transact(route, request, access, inputs, key, data))
+        with self._turns.get(route.name, _NO_TURNS):
+            response: Response = self._invoke(
+                route.name, lambda: self._transact(route, request, access, inputs, key, data)
+            )
         faultpoints.reach("after_commit_before_answer")
         return response
 
@@ -286,6 +294,7 @@ _ALWAYS = (
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Content-Disposition", "Retry-After")
 _NO_QUERY = schema.Schema()
+_NO_TURNS: AbstractContextManager[Any] = nullcontext()
 
 
 def routes_of(service_class: type) -> list[Route]:
