@@ -265,14 +265,14 @@ def test_the_keys_of_backups_are_made_once_and_never_replaced(office: Office) ->
 
 
 def test_who_was_erased_after_the_backup_is_erased_again_and_never_known(
-    postgres_url: str, office: Office, tmp_path: Path, elsewhere: str
+    postgres_url: str, office: Office, made: dict[str, Any], tmp_path: Path, elsewhere: str
 ) -> None:
     gone = office.people[-1]
     url = create_database(postgres_url)
     folder = tmp_path / "backups"
     folder.mkdir()
     try:
-        assert office.restore("--json", DATABASE_URL=url).code == 0  # an office of its own
+        assert office.restore(made["name"], DATABASE_URL=url).code == 0  # an office of its own
         name = office.create(folder, DATABASE_URL=url)["name"]
         with three_services(url) as three, three.volunteers.runtime.db.transaction() as session:
             erase(session, [gone], NOW, "asked")

@@ -6,6 +6,7 @@ connection ends. Rows are found by not being marked, never by "id > last seen", 
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
@@ -179,12 +180,15 @@ class Relay:
             unroutable = self._hand_over([message for message, _ in messages])
         faultpoints.reach("after_publish_before_mark")
         sent: set[UUID] = set()
+        published: Counter[str] = Counter()
         for index, (message, ids) in enumerate(messages):
             if index in unroutable:
                 self._hold(message, len(ids))
                 continue
             sent.update(ids)
-            metrics.EVENTS_PUBLISHED.labels(message.type, self.lane, "ok").inc(len(ids))
+            published[message.type] += len(ids)
+        for topic, count in published.items():
+            metrics.EVENTS_PUBLISHED.labels(topic, self.lane, "ok").inc(count)
         if sent:
             in_order = [row.id for row in rows if row.id in sent]
             # First and last tell which partitions the marks are in.
