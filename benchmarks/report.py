@@ -267,7 +267,7 @@ def write(found: dict[str, Any]) -> None:
         f"- Load: rounds of {size['single']:,} single records, {size['batch']:,} in batches and {size['baseline']:,}",
         f"  for each baseline; 64 connections; {size['paced_seconds']} s at 100/s.",
         "",
-        '`make bench ARGS="--quick --json"` takes about six minutes, `make bench` longer, with larger loads.',
+        '`make bench ARGS="--quick --json"` takes about seven minutes, `make bench` longer, with larger loads.',
     ]
     (_ROOT / PAGE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
