@@ -18,7 +18,8 @@ CHUNK = 250_000
 #: Ids hold the moment of their record, as those that services make do.
 _ROWS = """
     CREATE TEMPORARY TABLE bulk ON COMMIT DROP AS
-    SELECT n, md5('person ' || n % :people)::uuid AS volunteer_id, a.id AS activity_id, a.team_code, a.unit_code,
+    SELECT n, overlay(md5('person ' || n % :people) PLACING 'ffffffff' FROM 1)::uuid AS volunteer_id,
+        a.id AS activity_id, a.team_code, a.unit_code,
         a.category, day + time '19:00' AS local, day,
         (stamp || '7' || lpad(to_hex(n % 4096), 3, '0') || '8' || lpad(to_hex(n), 15, '0'))::uuid AS entry_id,
         (stamp || '7' || lpad(to_hex(n % 4096), 3, '0') || '9' || lpad(to_hex(n), 15, '0'))::uuid AS event_id,
@@ -31,9 +32,11 @@ _ROWS = """
     JOIN (SELECT row_number() OVER (ORDER BY id) - 1 AS turn, * FROM volunteers.activities) AS a
         ON a.turn = n % (SELECT count(*) FROM volunteers.activities)
 """
+#: They come after the registered ones, by whose first a service knows its master key: nobody holds a key of these.
 _PEOPLE = """
     INSERT INTO volunteers.volunteers
-    SELECT md5('person ' || n)::uuid, 'B' || n, 'verified', 'U0', '01', one.name, one.id_number, one.phone, NULL,
+    SELECT overlay(md5('person ' || n) PLACING 'ffffffff' FROM 1)::uuid, 'B' || n, 'verified',
+        'U0', '01', one.name, one.id_number, one.phone, NULL,
         int8send(-n - 1), int8send(-n - 1), now(), now()
     FROM generate_series(0, CAST(:people AS integer) - 1) AS n, (SELECT * FROM volunteers.volunteers LIMIT 1) AS one
 """
