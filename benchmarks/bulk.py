@@ -15,11 +15,13 @@ PEOPLE = 50_000
 MINUTES = 30
 CHUNK = 250_000
 
+#: The id of person number n of the history. They come after the registered ones, by whose first a service knows its
+#: master key: nobody holds a key of these.
+_PERSON = "overlay(md5('person ' || {n}) PLACING 'ffffffff' FROM 1)::uuid"
 #: Ids hold the moment of their record, as those that services make do.
-_ROWS = """
+_ROWS = f"""
     CREATE TEMPORARY TABLE bulk ON COMMIT DROP AS
-    SELECT n, overlay(md5('person ' || n % :people) PLACING 'ffffffff' FROM 1)::uuid AS volunteer_id,
-        a.id AS activity_id, a.team_code, a.unit_code,
+    SELECT n, {_PERSON.format(n="n % :people")} AS volunteer_id, a.id AS activity_id, a.team_code, a.unit_code,
         a.category, day + time '19:00' AS local, day,
         (stamp || '7' || lpad(to_hex(n % 4096), 3, '0') || '8' || lpad(to_hex(n), 15, '0'))::uuid AS entry_id,
         (stamp || '7' || lpad(to_hex(n % 4096), 3, '0') || '9' || lpad(to_hex(n), 15, '0'))::uuid AS event_id,
@@ -31,15 +33,13 @@ _ROWS = """
                 FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n) AS days) AS moments) AS stamps
     JOIN (SELECT row_number() OVER (ORDER BY id) - 1 AS turn, * FROM volunteers.activities) AS a
         ON a.turn = n % (SELECT count(*) FROM volunteers.activities)
-"""
-#: They come after the registered ones, by whose first a service knows its master key: nobody holds a key of these.
-_PEOPLE = """
+"""  # noqa: S608  (no input)
+_PEOPLE = f"""
     INSERT INTO volunteers.volunteers
-    SELECT overlay(md5('person ' || n) PLACING 'ffffffff' FROM 1)::uuid, 'B' || n, 'verified',
-        'U0', '01', one.name, one.id_number, one.phone, NULL,
+    SELECT {_PERSON.format(n="n")}, 'B' || n, 'verified', 'U0', '01', one.name, one.id_number, one.phone, NULL,
         int8send(-n - 1), int8send(-n - 1), now(), now()
     FROM generate_series(0, CAST(:people AS integer) - 1) AS n, (SELECT * FROM volunteers.volunteers LIMIT 1) AS one
-"""
+"""  # noqa: S608  (no input)
 _STATEMENTS = (
     """
     INSERT INTO volunteers.service_spans
