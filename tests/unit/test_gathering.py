@@ -1,6 +1,8 @@
 """Who waits for others, and how long: nobody who comes alone, and never longer than what it saves is worth."""
 
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,7 @@ from xinhuo.chassis.adapters import amqp
 from xinhuo.chassis.adapters.amqp import BatchConsumer
 from xinhuo.chassis.web import coalesce
 from xinhuo.chassis.web.coalesce import Coalescer
+from xinhuo.chassis.wire import Incoming
 
 
 @pytest.fixture
@@ -92,6 +95,45 @@ def test_what_is_left_after_a_full_batch_does_not_wait_as_long_as_its_handler_le
     one._settled, one._last, one._was_full = time.monotonic(), 8, True
 
     assert one._patience() == pytest.approx(0.008)
+
+
+@pytest.mark.parametrize(("messages", "size", "full"), [(9, 9, False), (10, 10, True), (1, amqp._ENOUGH, True)])
+def test_a_batch_is_full_when_it_holds_all_that_is_fetched_ahead_or_enough_bytes(messages, size, full):
+    one = BatchConsumer("amqp://", "q", lambda taken: [None] * len(taken), prefetch_max=10, window=0.001)
+    one._prefetch = 10
+    one._buffer, one._bytes = [Incoming(b"", None, None, None, None, None, tag=n) for n in range(messages)], size
+    acknowledged = []
+
+    one._settle(None, SimpleNamespace(basic_ack=lambda tag, multiple: acknowledged.append(tag)), threading.Event())
+
+    assert (one._was_full, acknowledged) == (full, [messages - 1])
+
+
+def test_a_batch_that_gathers_is_looked_at_now_and_then_and_not_for_each_message(monkeypatch):
+    one = consumer(gather=0.25)
+    one._prefetch = 10
+    one._settled, one._buffer = time.monotonic(), [None]
+    slept, arriving = [], [3, 0, 2, 5, 5]
+
+    def sleep(seconds):
+        slept.append(seconds)
+        one.arrived = arriving.pop(0)
+
+    def drain(_connection, _timeout):
+        if not one.arrived:
+            return False
+        one.arrived -= 1
+        one._buffer.append(None)
+        return True
+
+    monkeypatch.setattr(amqp.time, "sleep", sleep)
+    monkeypatch.setattr(amqp, "_drain", drain)
+    monkeypatch.setattr(amqp, "_line", lambda _connection: SimpleNamespace(heartbeat_tick=lambda: None))
+
+    one._fill(None)
+
+    assert slept == [amqp._LOOK] * 4, "the fifth is not needed: it is full"
+    assert (len(one._buffer), one.arrived) == (10, 1), "and no more is taken than fits"
 
 
 @pytest.mark.parametrize("taken", [0, 1, 999])

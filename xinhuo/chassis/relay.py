@@ -47,13 +47,17 @@ REFUSAL_SECONDS = 60.0
 LAST_SECONDS = 2.0
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
+#: What was sent is marked together: so long after the first of it, or when it is so many. A relay that is killed
+#: before leaves them to be sent again, and the inboxes drop them.
+MARK_SECONDS, MARK_MOST = 0.25, 100
 #: A batch of so many presses the inside lane. The public lane then leaves it the machine, before each batch for so
 #: long at most, and in all, while it has a backlog of full batches, for so long: then it goes on beside the others.
 PRESSED, YIELD_SECONDS, YIELD_IN_ALL_SECONDS = 20, 5.0, 60.0
 log = logs.get("relay")
 
 _TAKE = sa.text(
-    "SELECT id, type, payload FROM outbox WHERE published_at IS NULL AND type <> ALL(:held) ORDER BY seq LIMIT :batch"
+    "SELECT id, type, payload FROM outbox WHERE published_at IS NULL AND type <> ALL(:held) AND id <> ALL(:sent)"
+    " ORDER BY seq LIMIT :batch"
 )
 _MARK = sa.text(
     """
@@ -65,7 +69,7 @@ _MARK = sa.text(
 )
 _TAKE_PUBLIC = sa.text(
     "SELECT id, type, payload FROM outbox WHERE public AND public_published_at IS NULL"
-    " AND published_at IS NOT NULL AND type <> ALL(:held) ORDER BY seq LIMIT :batch"
+    " AND published_at IS NOT NULL AND type <> ALL(:held) AND id <> ALL(:sent) ORDER BY seq LIMIT :batch"
 )
 _MARK_PUBLIC = sa.text(
     "UPDATE outbox SET public_published_at = clock_timestamp() WHERE id = ANY(:ids) AND id BETWEEN :first AND :last"
@@ -101,6 +105,9 @@ class Relay:
         self.pressure = Pressure()
         self._yields = yields
         self._held: dict[str, float] = {}
+        self._sent: list[UUID] = []
+        """What is sent and not yet marked, in order."""
+        self._mark_at = math.inf
         self._refused_until = -math.inf
         self._take, self._mark = (_TAKE, _MARK) if lane == "inside" else (_TAKE_PUBLIC, _MARK_PUBLIC)
 
@@ -136,18 +143,22 @@ class Relay:
                 connection.execute(sa.text(f"LISTEN xinhuo_outbox_{self.db.service}"))
                 backlog_since = math.inf
                 while not stop.is_set():
-                    taken = self.publish_batch(connection)
+                    taken = self.publish_batch(connection, mark_later=True)
                     if taken == BATCH:
                         backlog_since = min(backlog_since, time.monotonic())
                     else:
                         backlog_since = math.inf
                         again_at = time.monotonic() + gather_seconds(taken, self.lane)
                         self.publisher.keep_alive()
-                        _wait_for_news(connection, stop)
+                        _wait_for_news(connection, min(POLL_SECONDS, max(0.0, self._mark_at - time.monotonic())))
                         stop.wait(max(0.0, again_at - time.monotonic()))
                     self._yield(stop, backlog_since + YIELD_IN_ALL_SECONDS)
                 self._send_the_last(connection)
+            except BrokerUnavailable:
+                self._mark_sent(connection)
+                raise
             finally:
+                self._sent, self._mark_at = [], math.inf  # what is not marked by now, the next session sends again
                 if not connection.invalidated:
                     connection.invalidate()  # closing the connection is what gives the lock to a standby
 
@@ -162,19 +173,23 @@ class Relay:
         while self._yields() and time.monotonic() < until and not stop.is_set():
             stop.wait(0.1)
 
-    def publish_batch(self, connection: sa.Connection) -> int:
-        """Publish and mark one batch; return how many rows were taken."""
+    def publish_batch(self, connection: sa.Connection, *, mark_later: bool = False) -> int:
+        """Publish and mark one batch; return how many rows were taken.
+
+        ``mark_later`` lets the marks of a small one wait for others, for a moment.
+        """
         now = time.monotonic()
         self._held = {topic: until for topic, until in self._held.items() if until > now}
-        found = execute(connection, self._take, {"held": list(self._held), "batch": BATCH})
+        found = execute(connection, self._take, {"held": list(self._held), "sent": self._sent, "batch": BATCH})
         rows = [Recorded(*one) for one in found]
-        if not rows:
-            return 0
-        with self.pressure.of(large=len(rows) >= PRESSED):
-            self._publish(connection, rows)
+        if rows:
+            with self.pressure.of(large=len(rows) >= PRESSED):
+                self._publish(rows)
+        if not mark_later or len(self._sent) >= MARK_MOST or time.monotonic() >= self._mark_at:
+            self._mark_sent(connection)
         return len(rows)
 
-    def _publish(self, connection: sa.Connection, rows: Sequence[Recorded]) -> None:
+    def _publish(self, rows: Sequence[Recorded]) -> None:
         messages = list(self._messages(rows))
         with self._sending(rows):
             unroutable = self._hand_over([message for message, _ in messages])
@@ -190,10 +205,15 @@ class Relay:
         for topic, count in published.items():
             metrics.EVENTS_PUBLISHED.labels(topic, self.lane, "ok").inc(count)
         if sent:
-            in_order = [row.id for row in rows if row.id in sent]
+            self._sent += [row.id for row in rows if row.id in sent]
+            self._mark_at = min(self._mark_at, time.monotonic() + MARK_SECONDS)
+
+    def _mark_sent(self, connection: sa.Connection) -> None:
+        if self._sent:
             # First and last tell which partitions the marks are in.
-            first, last = (pick(in_order, key=attrgetter("int")) for pick in (min, max))
-            execute(connection, self._mark, {"ids": in_order, "first": first, "last": last})
+            first, last = (pick(self._sent, key=attrgetter("int")) for pick in (min, max))
+            execute(connection, self._mark, {"ids": self._sent, "first": first, "last": last})
+        self._sent, self._mark_at = [], math.inf
 
     def _sending(self, rows: Sequence[Recorded]) -> AbstractContextManager[object]:
         """Have what is inside recorded in the traces of these events."""
@@ -311,11 +331,11 @@ def parts(rows: Iterable[Any]) -> Iterator[list[Any]]:
         yield part
 
 
-def _wait_for_news(connection: sa.Connection, stop: Flag) -> None:
-    """Wait until a commit says that there are new events, or for the polling interval."""
+def _wait_for_news(connection: sa.Connection, seconds: float) -> None:
+    """Wait until a commit says that there are new events, or for so long."""
     driver = connection.connection.driver_connection
     try:
-        for _ in driver.notifies(timeout=POLL_SECONDS, stop_after=1):  # type: ignore[union-attr]
+        for _ in driver.notifies(timeout=seconds, stop_after=1):  # type: ignore[union-attr]
             return
     except psycopg.Error as error:  # the driver's own, which SQLAlchemy did not get to see
         raise DatabaseUnavailable() from error

@@ -414,7 +414,7 @@ def test_relay_and_consumer_go_on_when_a_killed_broker_is_back_and_what_was_reco
             node.kill()
             wait_for(lambda: not consumer.consuming, what="the consumer to notice")
             record(db, *(f"away {number}" for number in range(50)))
-            assert len(unpublished(db)) == 50
+            wait_for(lambda: len(unpublished(db)) == 50, what="the marks of what went out before")
             node.start()
             wait_for(lambda: len(words(db)) == 100, 60, "the effects after")
             assert consumer.consuming

@@ -159,6 +159,81 @@ def test_a_running_relay_waits_out_a_broker_that_is_away(db: Database) -> None:
     assert publisher.closed
 
 
+@contextmanager
+def committing_each(db: Database) -> Iterator[sa.Connection]:
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+def test_small_batches_are_marked_together_in_order_and_none_is_sent_twice_meanwhile(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "MARK_SECONDS", 3600.0)
+    one = Relay(db, publisher := Collecting())
+    with committing_each(db) as connection:
+        for names in (["a", "b"], ["c"]):
+            record(db, *names)
+            assert one.publish_batch(connection, mark_later=True) == len(names)
+        assert one.publish_batch(connection, mark_later=True) == 0
+        assert positions(db) == [None] * 3
+        monkeypatch.setattr(relay, "MARK_SECONDS", 0.0)
+        record(db, "d")
+        one._mark_at = time.monotonic()
+        assert one.publish_batch(connection, mark_later=True) == 1
+        assert positions(db) == [1, 2, 3, 4]
+        assert one.publish_batch(connection) == 0
+    assert publisher.words == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(("count", "left"), [(relay.MARK_MOST - 1, relay.MARK_MOST - 1), (relay.MARK_MOST, 0)])
+def test_a_large_batch_is_marked_at_once(db: Database, count: int, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "MARK_SECONDS", 3600.0)
+    record(db, *["a"] * count)
+    with committing_each(db) as connection:
+        Relay(db, Collecting()).publish_batch(connection, mark_later=True)
+    assert unpublished(db) == left
+
+
+def test_what_waits_for_its_mark_is_marked_when_nothing_else_comes(db: Database) -> None:
+    with running(Relay(db, publisher := Collecting())):
+        record(db, "a")
+        wait_for(lambda: unpublished(db) == 0, relay.POLL_SECONDS * 0.9, "the mark, sooner than the next poll")
+    assert publisher.words == ["a"]
+
+
+@pytest.mark.parametrize("end", ["stopped", "without a broker"])
+def test_a_relay_that_ends_marks_what_it_sent(db: Database, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "MARK_SECONDS", 3600.0)
+    publisher = Collecting()
+    with running(Relay(db, publisher)):
+        record(db, "a")
+        wait_for(lambda: publisher.words == ["a"], what="the event to be out")
+        assert unpublished(db) == 1
+        if end == "without a broker":
+            publisher.fail_after = 0
+            record(db, "b")
+            wait_for(lambda: positions(db) == [1, None], what="the mark of what was confirmed")
+            publisher.fail_after = None
+            wait_for(lambda: publisher.words == ["a", "b"], what="the other event to be out")
+    assert positions(db) == [1, 2][: len(publisher.words)]
+    assert publisher.words == ["a", "b"][: len(publisher.words)], "each once"
+
+
+def test_what_a_relay_had_not_marked_when_its_session_was_ended_goes_out_again(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock ended with the session, so that another one may have sent and marked it meanwhile."""
+    monkeypatch.setattr(relay, "MARK_SECONDS", 3600.0)
+    publisher = Collecting()
+    with running(Relay(db, publisher)):
+        record(db, "a")
+        wait_for(lambda: publisher.words == ["a"], what="the event to be out")
+        [holder] = lock_holders(db)
+        execute(db, f"SELECT pg_terminate_backend({holder})")
+        wait_for(lambda: publisher.words == ["a", "a"], what="the event to be out again")
+    assert positions(db) == [1]
+
+
 def test_a_type_that_no_queue_takes_waits_and_holds_up_no_other(db: Database) -> None:
     publisher = Collecting()
     publisher.without_queue = {HoursReversed.topic}
@@ -331,7 +406,7 @@ def test_the_first_of_a_backlog_are_read_without_the_rest_of_it(db: Database, la
 
     def rows_read(connection: sa.Connection) -> int:
         asked = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {take.text}")
-        plans = [connection.execute(asked, {"held": [], "batch": relay.BATCH}).scalar_one()[0]["Plan"]]
+        plans = [connection.execute(asked, {"held": [], "sent": [], "batch": relay.BATCH}).scalar_one()[0]["Plan"]]
         read = 0
         while plans:
             plan = plans.pop()
@@ -349,9 +424,9 @@ def test_a_relay_has_its_session_read_in_order(db: Database, monkeypatch: pytest
     seen: list[str] = []
     publish_batch = Relay.publish_batch
 
-    def look(self: Relay, connection: sa.Connection) -> int:
+    def look(self: Relay, connection: sa.Connection, *, mark_later: bool = False) -> int:
         seen.append(connection.execute(sa.text("SHOW enable_sort")).scalar_one())
-        return publish_batch(self, connection)
+        return publish_batch(self, connection, mark_later=mark_later)
 
     monkeypatch.setattr(Relay, "publish_batch", look)
     with running(Relay(db, Collecting())):

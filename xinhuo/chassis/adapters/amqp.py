@@ -35,6 +35,8 @@ _PRESSED = 64_000
 _ATTEND = 0.5
 #: How long a batch waits for each message that the last one held, and at most.
 _EACH, _MOST = 0.001, 0.05
+#: While a batch gathers for longer than that, what has come is looked at no oftener: waking up costs more than reading.
+_LOOK = 0.05
 
 
 def connect(uri: str, *, name: str, timeout: float = 5.0) -> Connection:
@@ -193,7 +195,7 @@ class BatchConsumer:
         while there is a batch again and again.
         """
         self._uri, self.queue, self._receive, self._ready = uri, queue, receive, ready
-        self._prefetch_max, self._window, self._gather = prefetch_max, window, gather
+        self._prefetch, self._prefetch_max, self._window, self._gather = 1, prefetch_max, window, gather
         self._settled, self._last, self._was_full = 0.0, 0, False
         self._buffer: list[Incoming] = []
         self._bytes = 0
@@ -236,23 +238,23 @@ class BatchConsumer:
         connection = self._connection = connect(self._uri, name=f"consumer {self.queue}")
         try:
             channel = connection.channel()
-            prefetch = 1
-            tag = self._subscribe(channel, prefetch)
+            self._prefetch = 1
+            tag = self._subscribe(channel)
             self.consuming = True
             while not stop.is_set():
-                self._fill(connection, prefetch)
-                if self._buffer and self._settle(connection, channel, stop) and prefetch < self._prefetch_max:
+                self._fill(connection)
+                if self._buffer and self._settle(connection, channel, stop) and self._prefetch < self._prefetch_max:
                     channel.basic_cancel(tag)
-                    prefetch = min(prefetch * 2, self._prefetch_max)
-                    tag = self._subscribe(channel, prefetch)
+                    self._prefetch = min(self._prefetch * 2, self._prefetch_max)
+                    tag = self._subscribe(channel)
             channel.basic_cancel(tag)
             if self._buffer:
                 self._settle(connection, channel, stop)
         finally:
             drop(connection)
 
-    def _subscribe(self, channel: Any, prefetch: int) -> Any:
-        channel.basic_qos(0, prefetch, False)
+    def _subscribe(self, channel: Any) -> Any:
+        channel.basic_qos(0, self._prefetch, False)
         return channel.basic_consume(self.queue, no_ack=False, callback=self._keep)
 
     def _keep(self, message: Any) -> None:
@@ -272,16 +274,23 @@ class BatchConsumer:
             )
         )
 
-    def _fill(self, connection: Connection, prefetch: int) -> None:
+    def _fill(self, connection: Connection) -> None:
         """Wait for a first message, then for more until the batch is full or its short window is over."""
         if not self._buffer:  # messages may have come while the prefetch was raised: they wait for nobody
             _drain(connection, 1.0)
         _line(connection).heartbeat_tick()
         deadline = time.monotonic() + self._patience()
-        while self._buffer and len(self._buffer) < prefetch and self._bytes < _ENOUGH:
+        while self._buffer and self._has_room():
             left = deadline - time.monotonic()
-            if left <= 0 or not _drain(connection, left):
+            if left > _LOOK:
+                time.sleep(_LOOK)
+                while self._has_room() and _drain(connection, 0.001):
+                    continue
+            elif left <= 0 or not _drain(connection, left):
                 return
+
+    def _has_room(self) -> bool:
+        return len(self._buffer) < self._prefetch and self._bytes < _ENOUGH
 
     def _patience(self) -> float:
         """Return how long a batch waits for more: the more were in the last one, the longer, after a quiet time not.
@@ -295,9 +304,9 @@ class BatchConsumer:
 
     def _settle(self, connection: Connection, channel: Any, stop: Flag) -> bool:
         """Have the batch done, waiting out an outage of the database, and acknowledge it; False at a stop."""
-        messages, size = self._buffer, self._bytes
+        messages, size, self._was_full = self._buffer, self._bytes, not self._has_room()
         self._buffer, self._bytes = [], 0
-        self._settled, self._last, self._was_full = time.monotonic(), len(messages), size >= _ENOUGH
+        self._settled, self._last = time.monotonic(), len(messages)
         while True:
             try:
                 with self.pressure.of(large=size >= _PRESSED):
