@@ -136,9 +136,13 @@ class System:
         """Start the processes, wait until all are ready, and warm them up."""
         ports = [self._start(name, role) for name, role in self._roles]
         self._ports = [port for role, port in zip(self._roles, ports, strict=True) if role == ("volunteers", "api")]
-        for (name, role), port in zip(self._roles, ports, strict=True):
-            wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
-        self.single(_WARM_UP)
+        try:
+            for (name, role), port in zip(self._roles, ports, strict=True):
+                wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
+            self.single(_WARM_UP)
+        except BaseException:
+            self.stop()  # nobody else would: what could not be entered is not left either
+            raise
 
     def stop(self) -> None:
         """Stop the processes."""

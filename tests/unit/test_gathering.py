@@ -109,20 +109,31 @@ def test_a_batch_is_full_when_it_holds_all_that_is_fetched_ahead_or_enough_bytes
     assert (one._was_full, acknowledged) == (full, [messages - 1])
 
 
-def test_a_batch_that_gathers_is_looked_at_now_and_then_and_not_for_each_message(monkeypatch):
+@pytest.mark.parametrize(
+    ("arriving", "looks", "held", "left"),
+    [
+        ([1, 3, 2, 5], 4, 10, 2),  # full: and no more is taken than fits
+        ([2, 0, 5], 2, 3, 0),  # no more are coming
+    ],
+)
+def test_a_batch_that_gathers_is_looked_at_now_and_then_until_it_is_full_or_no_more_are_coming(
+    monkeypatch, arriving, looks, held, left
+):
     one = consumer(gather=0.25)
     one._prefetch = 10
     one._settled, one._buffer = time.monotonic(), [None]
-    slept, arriving = [], [3, 0, 2, 5, 5]
+    slept, waiting = [], 0
 
     def sleep(seconds):
+        nonlocal waiting
+        waiting += arriving[len(slept)]
         slept.append(seconds)
-        one.arrived = arriving.pop(0)
 
     def drain(_connection, _timeout):
-        if not one.arrived:
+        nonlocal waiting
+        if not waiting:
             return False
-        one.arrived -= 1
+        waiting -= 1
         one._buffer.append(None)
         return True
 
@@ -132,8 +143,7 @@ def test_a_batch_that_gathers_is_looked_at_now_and_then_and_not_for_each_message
 
     one._fill(None)
 
-    assert slept == [amqp._LOOK] * 4, "the fifth is not needed: it is full"
-    assert (len(one._buffer), one.arrived) == (10, 1), "and no more is taken than fits"
+    assert (slept, len(one._buffer), waiting) == ([amqp._LOOK] * looks, held, left)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 999])

@@ -35,7 +35,8 @@ _PRESSED = 64_000
 _ATTEND = 0.5
 #: How long a batch waits for each message that the last one held, and at most.
 _EACH, _MOST = 0.001, 0.05
-#: While a batch gathers for longer than that, what has come is looked at no oftener: waking up costs more than reading.
+#: While a batch gathers, what has come is looked at so often: waking up costs more than reading. When nothing has, the
+#: rush is over.
 _LOOK = 0.05
 
 
@@ -275,7 +276,7 @@ class BatchConsumer:
         )
 
     def _fill(self, connection: Connection) -> None:
-        """Wait for a first message, then for more until the batch is full or its short window is over."""
+        """Wait for a first message, then for more until the batch is full, its time over, or no more are coming."""
         if not self._buffer:  # messages may have come while the prefetch was raised: they wait for nobody
             _drain(connection, 1.0)
         _line(connection).heartbeat_tick()
@@ -283,9 +284,12 @@ class BatchConsumer:
         while self._buffer and self._has_room():
             left = deadline - time.monotonic()
             if left > _LOOK:
+                before = len(self._buffer)
                 time.sleep(_LOOK)
                 while self._has_room() and _drain(connection, 0.001):
                     continue
+                if len(self._buffer) == before:
+                    return
             elif left <= 0 or not _drain(connection, left):
                 return
 

@@ -11,7 +11,7 @@ from typing import Any
 GATHER_SECONDS, GATHER_MOST_SECONDS = 0.0002, 0.02
 #: After a batch of a few, none begins sooner; a request that comes later than that waits for nobody. What is entered
 #: together is published, counted and acknowledged together, so that this one wait saves statements everywhere.
-FEW, STEADY_SECONDS = 10, 0.014
+FEW, STEADY_SECONDS = 10, 0.02
 #: When so many wait, a batch begins beside the one at work: it computes while the other waits for the database.
 MANY, AT_ONCE = 24, 2
 
