@@ -176,6 +176,7 @@ class House:
 
     def send_again(self, like: str) -> int:
         """Have the relay publish recorded events again; return how many."""
+        self.wait_until_published()
         return len(
             self.rows(
                 "UPDATE outbox SET published_at = NULL, position = NULL"
@@ -203,15 +204,20 @@ class House:
         wait_for(lambda: self.seen(word) >= times, PATIENCE, f"{times} effects of {word}; {self._told()}")
         assert self.seen(word) == times
 
-    def wait_until_settled(self) -> None:
-        """Return when everything recorded was published and dealt with by the handler."""
+    def wait_until_published(self) -> None:
+        """Return when everything recorded is marked as published, which may be after it had its effect."""
         wait_for(
             lambda: self.rows("SELECT count(*) FROM outbox WHERE published_at IS NULL")[0][0] == 0,
             PATIENCE, f"everything to be published; {self._told()}",
         )  # fmt: skip
+
+    def wait_until_settled(self) -> None:
+        """Return when everything recorded was published and dealt with by the handler."""
+        self.wait_until_published()
         last = word("last")
         self.record(last)
         self.wait_until_seen(last)
+        self.wait_until_published()
 
     def dead(self, word: str) -> list[Any]:
         """Return handler and reason of the dead letters that say a word."""

@@ -59,6 +59,7 @@ def test_the_same_id_with_another_body_is_a_dead_letter(house: House, bench: Run
     first, other = word("first"), word("other")
     house.record(first)
     house.wait_until_seen(first)
+    house.wait_until_published()
     house.rows(
         "UPDATE outbox SET published_at = NULL, position = NULL,"
         " payload = convert_to(replace(convert_from(payload, 'UTF8'), :first, :other), 'UTF8')"

@@ -71,6 +71,7 @@ def test_what_cannot_be_read_is_a_dead_letter_and_the_next_has_its_effect(
     mark, good = word("broken"), word()
     house.record(mark)
     house.wait_until_seen(mark)
+    house.wait_until_published()
     before = len(dead_bodies(house, payload))
     house.rows(
         "UPDATE outbox SET payload = convert_to(:payload, 'UTF8'), published_at = NULL, position = NULL"
