@@ -134,9 +134,9 @@ class System:
 
     def start(self) -> None:
         """Start the processes, wait until all are ready, and warm them up."""
-        ports = [self._start(name, role) for name, role in self._roles]
-        self._ports = [port for role, port in zip(self._roles, ports, strict=True) if role == ("volunteers", "api")]
         try:
+            ports = [self._start(name, role) for name, role in self._roles]
+            self._ports = [port for role, port in zip(self._roles, ports, strict=True) if role == ("volunteers", "api")]
             for (name, role), port in zip(self._roles, ports, strict=True):
                 wait_for(lambda port=port: _is_ready(port), 30, f"{name} {role} to be ready")
             self.single(_WARM_UP)

@@ -47,8 +47,8 @@ REFUSAL_SECONDS = 60.0
 LAST_SECONDS = 2.0
 #: A batch of so many is large enough not to wait for more.
 LARGE = 400
-#: What was sent is marked together: so long after the first of it, or when it is so many. A relay that is killed
-#: before leaves them to be sent again, and the inboxes drop them.
+#: What was sent inside is marked together: so long after the first of it, or when it is so many. A relay that is killed
+#: before leaves them to be sent again, and the inboxes drop them. Departments may have none: copies are marked at once.
 MARK_SECONDS, MARK_MOST = 0.25, 100
 #: A batch of so many presses the inside lane. The public lane then leaves it the machine, before each batch for so
 #: long at most, and in all, while it has a backlog of full batches, for so long: then it goes on beside the others.
@@ -69,7 +69,7 @@ _MARK = sa.text(
 )
 _TAKE_PUBLIC = sa.text(
     "SELECT id, type, payload FROM outbox WHERE public AND public_published_at IS NULL"
-    " AND published_at IS NOT NULL AND type <> ALL(:held) AND id <> ALL(:sent) ORDER BY seq LIMIT :batch"
+    " AND published_at IS NOT NULL AND type <> ALL(:held) ORDER BY seq LIMIT :batch"
 )
 _MARK_PUBLIC = sa.text(
     "UPDATE outbox SET public_published_at = clock_timestamp() WHERE id = ANY(:ids) AND id BETWEEN :first AND :last"
@@ -143,7 +143,7 @@ class Relay:
                 connection.execute(sa.text(f"LISTEN xinhuo_outbox_{self.db.service}"))
                 backlog_since = math.inf
                 while not stop.is_set():
-                    taken = self.publish_batch(connection, mark_later=True)
+                    taken = self.publish_batch(connection, mark_later=self.lane == "inside")
                     if taken == BATCH:
                         backlog_since = min(backlog_since, time.monotonic())
                     else:

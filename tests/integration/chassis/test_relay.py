@@ -68,9 +68,16 @@ def record(db: Database, *names: str) -> None:
         outbox.record_all(session, [event(name) for name in names])
 
 
+@contextmanager
+def committing_each(db: Database) -> Iterator[sa.Connection]:
+    """Give a connection as a relay's own, on which each statement is a transaction."""
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
 def publish(db: Database, publisher: Collecting, **options: object) -> int:
     """Let a new relay do one batch."""
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with committing_each(db) as connection:
         return Relay(db, publisher, **options).publish_batch(connection)  # type: ignore[arg-type]
 
 
@@ -159,12 +166,6 @@ def test_a_running_relay_waits_out_a_broker_that_is_away(db: Database) -> None:
     assert publisher.closed
 
 
-@contextmanager
-def committing_each(db: Database) -> Iterator[sa.Connection]:
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield connection
-
-
 def test_small_batches_are_marked_together_in_order_and_none_is_sent_twice_meanwhile(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +179,6 @@ def test_small_batches_are_marked_together_in_order_and_none_is_sent_twice_meanw
         assert positions(db) == [None] * 3
         monkeypatch.setattr(relay, "MARK_SECONDS", 0.0)
         record(db, "d")
-        one._mark_at = time.monotonic()
         assert one.publish_batch(connection, mark_later=True) == 1
         assert positions(db) == [1, 2, 3, 4]
         assert one.publish_batch(connection) == 0
@@ -192,6 +192,17 @@ def test_a_large_batch_is_marked_at_once(db: Database, count: int, left: int, mo
     with committing_each(db) as connection:
         Relay(db, Collecting()).publish_batch(connection, mark_later=True)
     assert unpublished(db) == left
+
+
+def test_copies_for_departments_which_may_have_no_inbox_are_marked_at_once(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "MARK_SECONDS", 3600.0)
+    record(db, "a")
+    publish(db, Collecting())
+    with running(Relay(db, publisher := Collecting(), lane="public")):
+        wait_for(lambda: publisher.messages, what="the copy to be out")
+        wait_for(lambda: not fetch(db, "SELECT 1 FROM outbox WHERE public_published_at IS NULL"), 5, "its mark")
 
 
 def test_what_waits_for_its_mark_is_marked_when_nothing_else_comes(db: Database) -> None:
@@ -244,7 +255,7 @@ def test_a_type_that_no_queue_takes_waits_and_holds_up_no_other(db: Database) ->
     with db.transaction() as session:
         outbox.record_all(session, [reversal, event("a"), reversal, event("b")])
     one = Relay(db, publisher, mandatory=frozenset({HoursReversed.topic, HoursLogged.topic}))
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with committing_each(db) as connection:
         assert one.publish_batch(connection) == 4
         assert publisher.words == ["a", "b"]
         assert positions(db) == [None, 1, None, 2]
@@ -377,7 +388,7 @@ def test_an_event_without_a_public_form_stays_and_holds_up_no_other(db: Database
     execute(db, "UPDATE outbox SET published_at = clock_timestamp()")
     execute(db, spoil)
     public = Relay(db, publisher, lane="public")
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with committing_each(db) as connection:
         assert public.publish_batch(connection) == 3
         assert len(publisher.messages) == 2
         assert public.publish_batch(connection) == 0, "held back for some seconds"
@@ -438,7 +449,7 @@ def test_a_relay_has_its_session_read_in_order(db: Database, monkeypatch: pytest
 def test_only_a_large_batch_presses_the_inside_lane(db: Database, count: int, pressed: bool) -> None:
     one = Relay(db, Collecting())
     record(db, *["a"] * count)
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with committing_each(db) as connection:
         assert one.publish_batch(connection) == count
     assert one.pressure.is_on() is pressed
 
@@ -453,7 +464,7 @@ def test_the_inside_lane_is_pressed_for_as_long_as_a_large_batch_takes_to_go_out
     publish = publisher.publish
     monkeypatch.setattr(publisher, "publish", lambda messages: seen.append(one.pressure.is_on()) or publish(messages))
     record(db, *["a"] * 20)
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with committing_each(db) as connection:
         one.publish_batch(connection)
     assert seen == [True]
     assert not one.pressure.is_on()
