@@ -335,7 +335,8 @@ def _wait_for_news(connection: sa.Connection, seconds: float) -> None:
     """Wait until a commit says that there are new events, or for so long."""
     driver = connection.connection.driver_connection
     try:
+        # To its end: it gives first what came meanwhile, and keeps what is not taken until the connection is closed.
         for _ in driver.notifies(timeout=seconds, stop_after=1):  # type: ignore[union-attr]
-            return
+            continue
     except psycopg.Error as error:  # the driver's own, which SQLAlchemy did not get to see
         raise DatabaseUnavailable() from error

@@ -205,6 +205,16 @@ def test_copies_for_departments_which_may_have_no_inbox_are_marked_at_once(
         wait_for(lambda: not fetch(db, "SELECT 1 FROM outbox WHERE public_published_at IS NULL"), 5, "its mark")
 
 
+def test_a_relay_keeps_no_news_that_came_while_it_worked(db: Database) -> None:
+    with committing_each(db) as connection:
+        connection.execute(sa.text(f"LISTEN xinhuo_outbox_{db.service}"))
+        for name in "abc":
+            record(db, name)
+            connection.execute(sa.text("SELECT 1"))
+        relay._wait_for_news(connection, 60.0)
+        assert list(connection.connection.driver_connection.notifies(timeout=0.0)) == []  # type: ignore[union-attr]
+
+
 def test_what_waits_for_its_mark_is_marked_when_nothing_else_comes(db: Database) -> None:
     with running(Relay(db, publisher := Collecting())):
         record(db, "a")
