@@ -40,6 +40,7 @@ NINE = datetime(2026, 3, 5, 1, tzinfo=UTC)
         (Text(), "𠮷·😀é", "𠮷·😀é"),  # bad input 29: rare characters
         (Text(), "<b>' OR 1=1 --", "<b>' OR 1=1 --"),
         (Text(max=2), "𠮷𠮷", "𠮷𠮷"),
+        (Text(max=3), " 甲 ", "甲"),
         (Text(min=0), "", ""),
         (Text(allow_none=True), None, None),
         (Text(lines=True), "a\r\nb\tc\nd\r\n", "a\nb\tc\nd"),
@@ -95,6 +96,8 @@ def test_a_sound_value_is_loaded(field, given, loaded):
         (Text(min=2), "甲", "text.length"),
         (Text(max=5), "123456", "text.length"),
         (Text(), "x" * 201, "text.length"),
+        (Text(), " " + "x" * 200, "text.length"),  # the published bound is of what is sent
+        (Text(lines=True), "x\r\n" * 67, "text.length"),
         # 28 and 31: control, zero-width and direction-changing characters
         *((Text(), f"a{character}b", "text.invisible") for character in (
             "\x00", "\x07", "\x1b", "\x7f", "\x85", "\xad", "\n", "\r", "\t", "\u061c", "\u200b", "\u200c", "\u200d",

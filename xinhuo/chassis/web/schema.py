@@ -71,7 +71,8 @@ def _in_years(value: Any) -> Any:
 class Text(mf.String):
     """Text of bounded length without control, zero-width or direction-changing characters; trimmed.
 
-    It is one line, unless ``lines`` allows line breaks and tabs.
+    It is one line, unless ``lines`` allows line breaks and tabs. What is trimmed counts for the greatest length, so
+    that the bound published in the OpenAPI document is the one that holds.
     """
 
     default_error_messages = {  # noqa: RUF012
@@ -90,7 +91,8 @@ class Text(mf.String):
         return {"minLength": self._min, "maxLength": self._max}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        text = str(super()._deserialize(value, attr, data, **kwargs)).strip()
+        given = str(super()._deserialize(value, attr, data, **kwargs))
+        text = given.strip()
         if self._lines:
             text = text.replace("\r\n", "\n")
         if found := (_INVISIBLE_IN_LINES if self._lines else _INVISIBLE).search(text):
@@ -98,9 +100,10 @@ class Text(mf.String):
             raise ma.ValidationError(
                 f"text.invisible|含有不可见字符 {number}，请删除|It holds the invisible character {number}; remove it."
             )
-        if not self._min <= len(text) <= self._max:
+        if len(text) < self._min or len(given) > self._max:
             raise ma.ValidationError(
-                f"text.length|长度应为 {self._min} 至 {self._max} 字|The length must be {self._min} to {self._max}."
+                f"text.length|长度应为 {self._min} 至 {self._max} 字，首尾空格也计入|"
+                f"The length must be {self._min} to {self._max}, spaces around it included."
             )
         return text
 
