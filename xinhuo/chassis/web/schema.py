@@ -102,8 +102,8 @@ class Text(mf.String):
             )
         if len(text) < self._min or len(given) > self._max:
             raise ma.ValidationError(
-                f"text.length|长度应为 {self._min} 至 {self._max} 字，首尾空格也计入|"
-                f"The length must be {self._min} to {self._max}, spaces around it included."
+                f"text.length|长度应为 {self._min} 至 {self._max} 字；首尾空格会去掉，但计入上限|"
+                f"The length must be {self._min} to {self._max}; spaces around it are removed, but count for the most."
             )
         return text
 
